@@ -1,0 +1,43 @@
+# Flags of every target: C++20, hidden symbols, position independent, no -march=native (one ISA per file, see
+# merritt_plugin), sanitizers, and where the programs go.
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+find_program(MERRITT_CCACHE ccache)
+if(MERRITT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER "${MERRITT_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${MERRITT_CCACHE}")
+endif()
+
+set(MERRITT_OUTPUT_DIR "${CMAKE_BINARY_DIR}" CACHE PATH "Where bin/ and lib/ go")
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${MERRITT_OUTPUT_DIR}/bin")
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${MERRITT_OUTPUT_DIR}/lib")
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/archive")
+
+add_library(merritt_flags INTERFACE)
+target_compile_options(merritt_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wpedantic -fno-gnu-unique -ffunction-sections -fdata-sections
+  $<$<COMPILE_LANGUAGE:CXX>:-fno-strict-aliasing>)
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  target_compile_options(merritt_flags INTERFACE -Wno-unknown-warning-option)
+endif()
+if(MERRITT_WERROR)
+  target_compile_options(merritt_flags INTERFACE -Werror)
+endif()
+if(MERRITT_SANITIZE)
+  target_compile_options(merritt_flags INTERFACE -fsanitize=${MERRITT_SANITIZE} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all -g)
+  target_link_options(merritt_flags INTERFACE -fsanitize=${MERRITT_SANITIZE})
+  target_compile_definitions(merritt_flags INTERFACE MERRITT_SANITIZED=1)
+endif()
