@@ -27,7 +27,7 @@ set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/archive")
 
 add_library(merritt_flags INTERFACE)
 target_compile_options(merritt_flags INTERFACE
-  -Wall -Wextra -Wshadow -Wpedantic -fno-gnu-unique -ffunction-sections -fdata-sections
+  -Wall -Wextra -Wshadow -Wpedantic $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique> -ffunction-sections -fdata-sections
   $<$<COMPILE_LANGUAGE:CXX>:-fno-strict-aliasing>)
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   target_compile_options(merritt_flags INTERFACE -Wno-unknown-warning-option)
