@@ -101,7 +101,7 @@ bool check_ukernel() {
     dnnl::ukernel::brgemm kernel(m, n, k, 1, k, n, n, memory::data_type::bf16, memory::data_type::bf16,
                                  memory::data_type::f32);
     kernel.finalize();
-    const auto layout = dnnl::ukernel::brgemm::get_B_pack_type(memory::data_type::bf16, memory::data_type::bf16);
+    const auto layout = kernel.get_B_pack_type();
     if (layout != dnnl::ukernel::pack_type::pack32) {
       std::printf("ukernel packs B otherwise on this CPU; not run\n");
       return true;
