@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""./dev test [FILTER]: everything that must pass, and one closing line of totals."""
+from __future__ import annotations
+
+import subprocess
+
+from . import build, lint, util
+from .totals import Totals, run_gtests
+
+
+def run_ctest(totals: Totals, preset: str, pattern: str) -> None:
+    """CTest's other entries (programs that are not GoogleTest: the C and C++ examples, the package check)."""
+    report = util.BUILD / "reports" / f"ctest-{preset}.xml"
+    report.unlink(missing_ok=True)
+    words = ["ctest", "--test-dir", str(util.BUILD / preset), "--output-junit", str(report), "-E", "^test_",
+             "--timeout", "900"]
+    if pattern:
+        words += ["-R", pattern]
+    before = totals.counts()
+    with util.stage("ctest") as notes:
+        with open(util.LOGS / f"ctest-{preset}.log", "wb") as out:
+            subprocess.run(words, cwd=util.ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        if report.is_file():
+            totals.add_junit(report, "ctest")
+        notes.append(totals.since(before))
+
+
+def run_pytest(totals: Totals, pattern: str) -> None:
+    folder = util.ROOT / "tests" / "python"
+    if not any(folder.glob("test_*.py")):
+        return
+    python = util.VENV / "bin" / "python"
+    if not python.exists():
+        totals.add("pytest:whole-run", "failed", "no .venv; run ./dev setup")
+        return
+    report = util.BUILD / "reports" / "pytest.xml"
+    report.unlink(missing_ok=True)
+    words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", str(folder)]
+    if pattern:
+        words += ["-k", pattern]
+    before = totals.counts()
+    with util.stage("pytest") as notes:
+        with open(util.LOGS / "pytest.log", "wb") as out:
+            code = subprocess.run(words, cwd=util.ROOT, stdin=subprocess.DEVNULL, stdout=out,
+                                  stderr=subprocess.STDOUT).returncode
+        if report.is_file():
+            totals.add_junit(report, "pytest")
+        if code not in (0, 1, 5):  # 1: some failed, counted above; 5: the filter chose none
+            totals.add("pytest:whole-run", "failed", f"exit {code}\n{util.tail(util.LOGS / 'pytest.log')}")
+        notes.append(totals.since(before))
+
+
+def test(words: list[str]) -> int:
+    pattern = words[0] if words else ""
+    with util.stage("build"):
+        build.build_preset("release", quiet=True)
+    totals = Totals()
+    run_gtests(totals, util.BUILD / "bin", pattern)
+    run_ctest(totals, "release", pattern)
+    run_pytest(totals, pattern)
+    lint.run_checks(totals, pattern, lint.FAST_CHECKS + lint.BINARY_CHECKS)
+    if pattern and totals.counts() == (0, 0, 0):
+        util.say(f"no test matches {pattern!r}")
+        return 1
+    return totals.close()
