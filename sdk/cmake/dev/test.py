@@ -50,14 +50,18 @@ def run_pytest(totals: Totals, pattern: str) -> None:
         notes.append(totals.since(before))
 
 
+def run_everything(totals: Totals, pattern: str) -> None:
+    run_gtests(totals, util.BUILD / "bin", pattern)
+    run_ctest(totals, "release", pattern)
+    run_pytest(totals, pattern)
+
+
 def test(words: list[str]) -> int:
     pattern = words[0] if words else ""
     with util.stage("build"):
         build.build_preset("release", quiet=True)
     totals = Totals()
-    run_gtests(totals, util.BUILD / "bin", pattern)
-    run_ctest(totals, "release", pattern)
-    run_pytest(totals, pattern)
+    run_everything(totals, pattern)
     lint.run_checks(totals, pattern, lint.FAST_CHECKS + lint.BINARY_CHECKS)
     if pattern and totals.counts() == (0, 0, 0):
         util.say(f"no test matches {pattern!r}")

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""./dev ci: everything the continuous integration checks, from a bare machine to the one closing line of totals."""
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import time
+
+from . import build, lint, setup, test, util
+from .totals import Totals, run_gtests
+
+# Sanitizer runs: (program, GoogleTest filter). Parsers of hostile files, the loader, the misuse of the ABI; under
+# ThreadSanitizer what many threads reach. A program that does not exist is a failure, so a rename cannot empty a run.
+ASAN_SUITES: dict[str, str] = {
+    "test_base": "*", "test_tokens": "*", "test_model": "*", "test_backend": "*", "test_sampling": "*", "test_kv": "*",
+    "test_secret": "*", "test_tenant": "*", "test_scheduler": "*", "test_abi": "*Misuse*:*Error*:*Handle*",
+}
+TSAN_SUITES: dict[str, str] = {"test_base": "*", "test_engine": "*", "test_abi": "*Misuse*:*Handle*:*Destroy*"}
+# What must also hold for a user without privileges and with the usual 8 MiB of lockable memory.
+USER_SUITES: dict[str, str] = {"test_secret": "*", "test_backend": "*", "test_kv": "*", "test_abi": "*Fork*:*Misuse*"}
+
+SANITIZER_ENV = {
+    "ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1:check_initialization_order=1:allocator_may_return_null=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1:exitcode=66",
+}
+
+
+def plain_user() -> list[str]:
+    """A command prefix: an unprivileged user where this checkout is readable for one, else root without capabilities."""
+    limit = ["bash", "-c", 'ulimit -l 8192 && exec "$@"', "limited"]
+    if os.geteuid() != 0:
+        return limit
+    nobody = [util.need("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+              "--inh-caps=-all", "--no-new-privs"]
+    probe = ["ls", str(util.BUILD / "bin"), str(util.ROOT / "tests")]
+    if subprocess.run([*nobody, *probe], capture_output=True).returncode == 0:
+        return [*limit, *nobody]
+    return [*limit, util.need("setpriv"), "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+
+
+def run_suites(totals: Totals, folder: pathlib.Path, suites: dict[str, str], tag: str,
+               wrapper: list[str] | None = None, env: dict[str, str] | None = None) -> None:
+    for program, cases in suites.items():
+        if not (folder / program).is_file():
+            totals.add(f"{tag}:{program}", "failed", f"{folder / program} is not built")
+            continue
+        run_gtests(totals, folder, only=[program], wrapper=wrapper, env={**(env or {}), "GTEST_FILTER": cases})
+
+
+def sanitizer(totals: Totals, preset: str, suites: dict[str, str]) -> None:
+    util.say(f"{preset}")
+    try:
+        with util.stage(f"build {preset}"):
+            build.build_preset(preset, targets=build.targets_for(preset, list(suites)), quiet=True)
+    except util.DevError as error:
+        totals.add(f"{preset}:build", "failed", str(error))
+        return
+    run_suites(totals, build.output_dir(preset) / "bin", suites, preset, env=SANITIZER_ENV)
+
+
+def ci(words: list[str]) -> int:
+    start = time.monotonic()
+    totals = Totals()
+    setup.setup([])
+    util.say("release")
+    with util.stage("build, warnings as errors"):
+        build.build_preset("release", werror=True, quiet=True)
+    util.say("lint")
+    lint.run_lint(totals, fast=False)
+    util.say("tests")
+    test.run_everything(totals, "")
+    util.say("as an unprivileged user, 8 MiB lockable")
+    run_suites(totals, util.BUILD / "bin", USER_SUITES, "user", wrapper=plain_user())
+    if "--quick" not in words:
+        sanitizer(totals, "asan", ASAN_SUITES)
+        sanitizer(totals, "tsan", TSAN_SUITES)
+    util.say(f"ci took {(time.monotonic() - start) / 60:.1f} min")
+    return totals.close()
