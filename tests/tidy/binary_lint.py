@@ -105,14 +105,16 @@ def check_object(path: pathlib.Path) -> list[str]:
         for line in text.splitlines():
             if line.endswith(">:"):
                 function = line.split("<", 1)[1][:-2]
-            elif pattern.search(line):
-                problems.append(f"{function} uses {pattern.search(line).group(0)} outside an ISA file")
+                continue
+            used = pattern.search(line)
+            if used:
+                problems.append(f"{function} uses {used.group(0)} outside an ISA file")
                 break
     else:
         lent = [line.split()[-1] for line in tool("nm", str(path)).splitlines() if re.search(r" [WVu] \S", line)]
-        text = [name for name in lent if name.startswith("_Z") and not re.match(r"_ZT[VISC]|_ZGR", name)]
-        if text:
-            shown = tool("c++filt", *text[:3]).split("\n")
+        functions = [name for name in lent if name.startswith("_Z") and not re.match(r"_ZT[VISC]|_ZGR", name)]
+        if functions:
+            shown = tool("c++filt", *functions[:3]).split("\n")
             problems.append("defines inline functions the linker may use for every caller, also on a CPU without these "
                             f"instructions; make them static or always_inline: {'; '.join(shown[:3])}")
     return problems

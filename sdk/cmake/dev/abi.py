@@ -155,7 +155,8 @@ def compare_layout(old: str, new: str) -> tuple[list[str], list[str]]:
     def table(text: str) -> dict[str, str]:
         return {" ".join(line.split()[:2]): " ".join(line.split()[2:]) for line in text.splitlines()}
     before, after = table(old), table(new)
-    breaks, additions = [], []
+    breaks: list[str] = []
+    additions: list[str] = []
     for key, value in before.items():
         if key not in after:
             breaks.append(f"{key} is gone")

@@ -21,7 +21,7 @@ TSAN_SUITES: dict[str, str] = {"test_base": "*", "test_engine": "*", "test_abi":
 USER_SUITES: dict[str, str] = {"test_secret": "*", "test_backend": "*", "test_kv": "*", "test_abi": "*Fork*:*Misuse*"}
 
 SANITIZER_ENV = {
-    "ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1:check_initialization_order=1:allocator_may_return_null=1",
+    "ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1:exitcode=66",
 }
