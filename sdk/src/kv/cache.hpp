@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page tables of one model's KV pool: which pages hold which tokens of which sequence.
+//
+// Threads: the step thread only. No clock; no allocation between reserve() and the end of a generation.
+// Invariants, per group:
+//   - a sequence's table is {base, pages}: pages[k] holds the tokens [(base + k) * page_tokens, ...); it covers every
+//     token that a token at index length() or later may see, and nothing wholly behind the window;
+//   - only the last page of a table is ever written, and only while no other table names it;
+//   - claims: admitted sequences never run out. A group without a window keeps free pages >= the sum of what is
+//   promised
+//     but not yet allocated (shared pages count once). A windowed group keeps the sum of the largest table of each
+//     sequence <= n_pages (shared pages count for each holder, because each outlives them at its own time).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/kv_account.hpp"
+#include "base/status.hpp"
+#include "kv/page_pool.hpp"
+
+namespace merritt::kv {
+
+enum class SequenceId : uint64_t { kNone = 0 };
+
+// The arithmetic a token was run with; the numbers of MRT_CLASS_*.
+enum class TokenClass : uint32_t { kPrompt = 0, kGenerated = 1 };
+struct ClassRun {
+  TokenClass token_class;
+  uint32_t n_tokens;
+};
+
+struct PageTable {
+  uint32_t base = 0;  // logical number of pages[0]
+  std::span<const uint32_t> pages;
+};
+
+// The most a sequence will ever hold: up to max_length tokens, appended at most `chunk` at a time. forks more sequences
+// with the same bounds will be forked from it, not before it has fork_length tokens.
+struct Reservation {
+  uint32_t max_length = 0;
+  uint32_t chunk = 0;
+  uint32_t forks = 0;
+  uint32_t fork_length = 0;
+};
+
+using GroupPages = std::array<uint32_t, kMaxGroups>;
+
+class Cache {
+ public:
+  // verbs must outlive the cache. A model that caches nothing has no shapes.
+  static Result<std::unique_ptr<Cache>> make(std::span<const GroupShape> shapes, PageVerbs& verbs);
+  ~Cache();
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
+
+  // An empty sequence. Ids are never used twice; every verb answers kNotFound for one that was released.
+  SequenceId create(std::shared_ptr<KvAccount> account, uint64_t seq_key = 0);
+  // A second sequence with the same tokens: full pages shared, the open tail copied. Takes one of the forks reserved by
+  // `sequence` when there are any; else kOverloaded or kQuotaExceeded when the pages are not to be had.
+  Result<SequenceId> fork(SequenceId sequence, uint64_t seq_key = 0);
+  // Zeroes the pages that nobody else names, and frees them. Never fails: a page whose zeroing fails is zeroed before
+  // its next use.
+  void release(SequenceId sequence);
+
+  // Promises the pages. Replaces an earlier reservation. kOverloaded: the pool is too full now; kQuotaExceeded: the
+  // tenant's KV ceiling; kInvalidArgument: more than the whole pool.
+  Status reserve(SequenceId sequence, const Reservation& reservation);
+  void unreserve(SequenceId sequence);
+
+  // Makes the pages of the next n_tokens tokens writable, or changes nothing. One append at a time: commit or abort
+  // ends it. Cannot fail for want of pages within the reservation.
+  Status prepare_append(SequenceId sequence, uint32_t n_tokens);
+  // The first `accepted` of the prepared tokens become past; the rest is dropped.
+  Status commit(SequenceId sequence, uint32_t accepted, TokenClass token_class);
+  void abort_append(SequenceId sequence);
+  // Drops the tokens from `position` on, and the reservation. kInvalidArgument: position > length, or an append is
+  // prepared. kFailedPrecondition: a windowed group has dropped what a token at position would see.
+  Status truncate(SequenceId sequence, uint32_t position);
+  // The lowest position other than 0 that truncate takes. Position 0 is always possible.
+  uint32_t lowest_truncation(SequenceId sequence) const;
+
+  // Queries; a released id has length 0 and empty tables.
+  bool contains(SequenceId sequence) const { return find(sequence) != nullptr; }
+  uint32_t length(SequenceId sequence) const;
+  uint64_t seq_key(SequenceId sequence) const;
+  PageTable pages(SequenceId sequence, uint32_t group) const;  // with the prepared pages; valid until the next verb
+  std::span<const ClassRun> classes(SequenceId sequence) const;
+  uint32_t n_groups() const { return static_cast<uint32_t>(pools_.size()); }
+  const PagePool& pool(uint32_t group) const { return pools_[group]; }
+  uint32_t n_sequences() const { return n_sequences_; }
+  uint64_t bytes_held() const;  // by everybody
+  // The largest table in each group of a sequence of max_length tokens appended `chunk` at a time.
+  GroupPages pages_needed(uint32_t max_length, uint32_t chunk) const;
+  // Whether such a sequence and its forks fit the empty pool: kInvalidArgument names the group and both numbers.
+  Status check_possible(const Reservation& reservation) const;
+
+ private:
+  struct Table {
+    uint32_t base = 0;
+    uint32_t most = 0;   // the largest this table may become under the reservation
+    uint32_t claim = 0;  // booked in claims_
+    std::vector<uint32_t> pages;
+  };
+  struct Sequence {
+    uint32_t generation = 0;
+    bool live = false;
+    uint32_t length = 0;
+    uint32_t prepared = 0;
+    uint64_t seq_key = 0;
+    Reservation reservation;
+    std::shared_ptr<KvAccount> account;
+    std::array<Table, kMaxGroups> tables;
+    std::vector<ClassRun> classes;
+  };
+
+  Cache(std::span<const GroupShape> shapes, PageVerbs& verbs);
+  Sequence* find(SequenceId id);
+  const Sequence* find(SequenceId id) const;
+  SequenceId take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key);
+
+  bool tail_is_shared(const Sequence& s, uint32_t group) const;
+  uint32_t claim_of(const Sequence& s, uint32_t group, uint32_t held, bool shared_tail, const Reservation& r,
+                    uint32_t most) const;
+  // Whether `change[g]` more claimed pages and `taken[g]` pages from the free list leave every promise whole.
+  Status check_room(const KvAccount& account, const std::array<int64_t, kMaxGroups>& change,
+                    const GroupPages& taken) const;
+  void book(Sequence& s);  // brings the claims of s up to date
+  void book_claim(Sequence& s, uint32_t group, uint32_t claim);
+  Status allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out);
+  void drop(Sequence& s, uint32_t group, uint32_t page);
+  void drop_from(Sequence& s, uint32_t n_tokens);  // pages past the first n_tokens tokens
+  void drop_behind_window(Sequence& s);
+  Status copy_shared_tail(Sequence& s, uint32_t group);
+
+  std::vector<PagePool> pools_;
+  std::vector<uint64_t> claims_;  // per group, over all sequences
+  PageVerbs& verbs_;
+  std::vector<Sequence> slots_;
+  std::vector<uint32_t> free_slots_;
+  uint32_t n_sequences_ = 0;
+};
+
+}  // namespace merritt::kv
