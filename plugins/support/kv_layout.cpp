@@ -61,6 +61,11 @@ UnitPlace PlainLayout::place(const KvGeometry& geometry, const KvOperand& operan
           (row * operand.units(geometry) + unit) * geometry.unit_bytes};
 }
 
+void PlainLayout::planes(const KvGeometry&, const KvOperand& operand, uint32_t* first, uint32_t* n) const noexcept {
+  *first = 2 * operand.group_layer + (operand.is_v ? 1u : 0u);
+  *n = 1;
+}
+
 int32_t make_geometry(const Plan& plan, const mrt_kv_policy& policy, const KvLayout& layout, uint32_t type_bits,
                       bool wants_pages, KvGeometry* out, mrt_error* err) {
   const TypeInfo* type = type_info(policy.type);

@@ -44,6 +44,15 @@ class KvLayout {
   /// Where unit `unit` of token `token` (within the page), head `head` lies.
   virtual UnitPlace place(const KvGeometry& geometry, const KvOperand& operand, uint32_t token, uint32_t head,
                           uint32_t unit) const noexcept = 0;
+  /// The planes that hold an operand, all of them in one run: what a reader of a sealed page has to open. A layout that
+  /// does not say is read with all its planes open.
+  virtual void planes(const KvGeometry& geometry, const KvOperand& operand, uint32_t* first,
+                      uint32_t* n) const noexcept {
+    *first = 0;
+    *n = geometry.group[operand.group].n_planes;
+  }
+  /// True when the units of one head follow one another, so that a row of a head is one place.
+  virtual bool rows_are_contiguous() const noexcept { return false; }
 };
 
 /// The plain order: plane 2 l is K, 2 l + 1 is V of layer l; in it [token][head][unit].
@@ -54,6 +63,9 @@ class PlainLayout final : public KvLayout {
                 mrt_error* err) const override;
   UnitPlace place(const KvGeometry& geometry, const KvOperand& operand, uint32_t token, uint32_t head,
                   uint32_t unit) const noexcept override;
+  void planes(const KvGeometry& geometry, const KvOperand& operand, uint32_t* first,
+              uint32_t* n) const noexcept override;
+  bool rows_are_contiguous() const noexcept override { return true; }
 };
 
 /// Which KV types a plugin takes, as a bit for each: 1u << type (all ids are below 32).

@@ -1,5 +1,6 @@
 # merritt_layer(NAME [LINK ...])    static library merritt_<NAME> of sdk/src/<NAME>/*.cpp; slashes become underscores
 # merritt_plugin(NAME [LINK ...])   plugin libmerritt_<NAME>.so of plugins/<NAME>: one exported symbol, own ISA per file
+#   [DIRECTORY ...] [OUTPUT ...]    other sources; other folder under lib/merritt than plugins (fixtures: test_plugins)
 # merritt_test(FOLDER [LINK ...])   executable test_<FOLDER> of tests/<FOLDER>/*_test.cpp
 
 function(merritt_layer name)
@@ -39,7 +40,10 @@ function(merritt_isa_flags)
 endfunction()
 
 function(merritt_plugin name)
-  cmake_parse_arguments(ARG "" "DIRECTORY" "LINK;SOURCES" ${ARGN})
+  cmake_parse_arguments(ARG "" "DIRECTORY;OUTPUT" "LINK;SOURCES" ${ARGN})
+  if(NOT ARG_OUTPUT)
+    set(ARG_OUTPUT plugins)
+  endif()
   if(NOT ARG_DIRECTORY)
     set(ARG_DIRECTORY "${PROJECT_SOURCE_DIR}/plugins/${name}")
   endif()
@@ -52,7 +56,7 @@ function(merritt_plugin name)
   add_library(plugin_${name} MODULE ${sources})
   target_link_libraries(plugin_${name} PRIVATE merritt_flags merritt_abi merritt_plugin_support ${ARG_LINK})
   set_target_properties(plugin_${name} PROPERTIES OUTPUT_NAME "merritt_${name}" PREFIX "lib"
-    LIBRARY_OUTPUT_DIRECTORY "${MERRITT_OUTPUT_DIR}/lib/merritt/plugins")
+    LIBRARY_OUTPUT_DIRECTORY "${MERRITT_OUTPUT_DIR}/lib/merritt/${ARG_OUTPUT}")
   target_link_options(plugin_${name} PRIVATE -Wl,-z,nodelete -Wl,--gc-sections -Wl,--exclude-libs,ALL
     -Wl,--version-script,${PROJECT_SOURCE_DIR}/plugins/support/plugin.map)
   if(NOT MERRITT_SANITIZE)
