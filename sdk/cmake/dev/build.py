@@ -30,7 +30,7 @@ def targets_for(preset: str, programs: list[str]) -> list[str]:
     listed = {line.split(":")[0] for line in util.capture(["ninja", "-C", util.BUILD / preset, "-t", "targets", "all"])
               .splitlines() if line.endswith(": phony")}
     loaded = sorted(name for name in listed if name.startswith(("plugin_", "fixture_")) and "/" not in name)
-    return [*programs, *loaded, *({"merritt", "merritt_cli", "plugins_signed"} & listed)]
+    return [*programs, *loaded, *({"merritt", "merritt_command", "plugins_signed"} & listed)]
 
 
 def configure(preset: str, werror: bool, log: str | None) -> None:
