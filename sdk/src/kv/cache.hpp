@@ -77,8 +77,8 @@ class Cache {
   // The first `accepted` of the prepared tokens become past; the rest is dropped.
   Status commit(SequenceId sequence, uint32_t accepted, TokenClass token_class);
   void abort_append(SequenceId sequence);
-  // Drops the tokens from `position` on, and the reservation. kInvalidArgument: position > length, or an append is
-  // prepared. kFailedPrecondition: a windowed group has dropped what a token at position would see.
+  // Drops the tokens from `position` on, and the reservation. kInvalidArgument: position > length.
+  // kFailedPrecondition: a windowed group has dropped what a token at position would see, or an append is prepared.
   Status truncate(SequenceId sequence, uint32_t position);
   // The lowest position other than 0 that truncate takes. Position 0 is always possible.
   uint32_t lowest_truncation(SequenceId sequence) const;
@@ -95,8 +95,9 @@ class Cache {
   uint64_t bytes_held() const;  // by everybody
   // The largest table in each group of a sequence of max_length tokens appended `chunk` at a time.
   GroupPages pages_needed(uint32_t max_length, uint32_t chunk) const;
-  // Whether such a sequence and its forks fit the empty pool: kInvalidArgument names the group and both numbers.
-  Status check_possible(const Reservation& reservation) const;
+  // Whether such a sequence and its forks could ever run: kInvalidArgument when the empty pool is too small for them,
+  // kQuotaExceeded when the tenant's KV ceiling is; both numbers are named.
+  Status check_possible(const KvAccount& account, const Reservation& reservation) const;
 
  private:
   struct Table {
@@ -117,30 +118,32 @@ class Cache {
     std::vector<ClassRun> classes;
   };
 
+  using Change = std::array<int64_t, kMaxGroups>;
+
   Cache(std::span<const GroupShape> shapes, PageVerbs& verbs);
-  Sequence* find(SequenceId id);
-  const Sequence* find(SequenceId id) const;
+  Sequence* find(SequenceId id) const;
   SequenceId take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key);
 
   bool tail_is_shared(const Sequence& s, uint32_t group) const;
-  uint32_t claim_of(const Sequence& s, uint32_t group, uint32_t held, bool shared_tail, const Reservation& r,
-                    uint32_t most) const;
-  // Whether `change[g]` more claimed pages and `taken[g]` pages from the free list leave every promise whole.
-  Status check_room(const KvAccount& account, const std::array<int64_t, kMaxGroups>& change,
-                    const GroupPages& taken) const;
+  // Pages of `group` that s must be able to count on beside those it holds (no window), or in all (window).
+  uint32_t claim_of(const Sequence& s, uint32_t group, size_t held, bool shared_tail) const;
+  // Whether `change` more claimed pages and `taken` pages from the free lists leave every promise whole.
+  Status check_room(const KvAccount& account, const Change& change, const GroupPages& taken) const;
   void book(Sequence& s);  // brings the claims of s up to date
-  void book_claim(Sequence& s, uint32_t group, uint32_t claim);
   Status allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out);
-  void drop(Sequence& s, uint32_t group, uint32_t page);
-  void drop_from(Sequence& s, uint32_t n_tokens);  // pages past the first n_tokens tokens
+  bool drop(Sequence& s, uint32_t group, uint32_t page);
+  void drop_tail(Sequence& s, uint32_t group);  // the pages past length
   void drop_behind_window(Sequence& s);
-  Status copy_shared_tail(Sequence& s, uint32_t group);
+  Status own_tail(Sequence& s, uint32_t group);
+  Status grow(Sequence& s, uint32_t group, uint32_t end);
+  Status copy_tables(Sequence& from, Sequence& to);
 
   std::vector<PagePool> pools_;
   std::vector<uint64_t> claims_;  // per group, over all sequences
   PageVerbs& verbs_;
-  std::vector<Sequence> slots_;
+  std::vector<std::unique_ptr<Sequence>> slots_;
   std::vector<uint32_t> free_slots_;
+  std::vector<uint32_t> scratch_;  // one page
   uint32_t n_sequences_ = 0;
 };
 

@@ -61,7 +61,7 @@ class PagePool {
 
   GroupShape shape_;
   uint32_t group_;
-  PageVerbs& verbs_;
+  PageVerbs* verbs_;
   std::vector<Page> pages_;
   std::vector<uint32_t> free_;   // the last one is taken next
   std::vector<uint32_t> dirty_;  // scratch: pages to zero in one call

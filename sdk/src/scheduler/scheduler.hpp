@@ -118,44 +118,57 @@ class Scheduler {
     Submission s;
     uint64_t order = 0;  // of submission
     uint32_t prompt_done = 0;
-    uint32_t bypassed = 0;  // requests admitted past it for want of pages
-    uint32_t share = 0;     // prompt tokens of this plan
+    uint32_t bypassed = 0;  // younger requests that started while there was no room for this one
+    uint32_t share = 0;     // prompt tokens in the plan being made
     bool running = false;
     bool cancelled = false;
     std::vector<Choice> choices;
+
+    bool prefilling() const { return prompt_done < s.prompt_tokens; }
+    TenantId tenant() const { return s.tenant->id(); }
   };
   struct Queue {  // of one tenant
-    tenant::Tenant* tenant = nullptr;
-    bool blocked = false;  // its head cannot start in this plan
+    explicit Queue(tenant::Tenant* t) : tenant(t) {}
+    tenant::Tenant* tenant;
     std::deque<State*> waiting;
+    bool blocked = false;  // its head could not start in this plan,
+    Status failure;        // because of this; ok = the tenant's sequences_max
   };
 
-  bool prefilling(const State& state) const { return state.prompt_done < state.s.prompt_tokens; }
   State* find(uint64_t request);
-  Queue& queue_of(tenant::Tenant* tenant);
-  void end_expired(uint64_t now_ns);
+  kv::Reservation reservation_of(const Submission& s) const;
+  Status check(const Submission& s) const;
   void remove(State* state);
+  void end(State* state, EndReason reason, Status failure);
+  void end_overdue(uint64_t now_ns);
+
+  // scheduler/admission.cpp
+  Queue& queue_of(tenant::Tenant* tenant);
   void admit();
-  State* next_to_admit();
-  Status try_start(State& state);
+  Queue* next_queue();
+  Status try_start(State& state, bool* started);
+  void count_bypasses();
   void refuse_stuck();
+
+  // scheduler/prefill.cpp
   void plan_decodes();
   void plan_prefills();
-  uint32_t prompt_wish(const State& state, uint32_t tokens, uint32_t rows) const;
-  void add_prompt_run(State& state, uint32_t n_tokens);
-  void publish_load();
+  bool wishes(TenantId tenant, uint32_t tokens, uint32_t rows) const;
+  bool plan_prefill_round(uint32_t* tokens, uint32_t* rows);
+  uint32_t wish(const State& state, uint32_t tokens, uint32_t rows) const;
+  void add_prompt_run(const State& state);
 
   Limits limits_;
   kv::Cache& cache_;
   std::unique_ptr<Policy> policy_;
-  std::unordered_map<uint64_t, std::unique_ptr<State>> requests_;  // never iterated
-  std::vector<Queue> queues_;                                      // by tenant id, only tenants with waiting requests
-  std::vector<State*> running_;                                    // in the order they started
-  std::vector<State*> scratch_;
+  std::unordered_map<uint64_t, std::unique_ptr<State>> requests_;  // never iterated: its order is not ours
+  std::vector<Queue> queues_;      // in the order of tenant ids; only tenants with waiting requests
+  std::vector<State*> running_;    // in the order they started
+  std::vector<State*> overdue_;    // scratch
   std::vector<TenantId> tenants_;  // scratch: the candidates of a turn
   BatchPlan plan_;
   uint32_t n_waiting_ = 0;
-  uint32_t n_sequences_ = 0;  // of running requests, all their choices from the start
+  uint32_t n_sequences_ = 0;  // of the running requests, all their choices from the start
   uint64_t next_order_ = 1;
   std::atomic<uint32_t> load_waiting_{0};
   std::atomic<uint64_t> load_step_ns_{0};

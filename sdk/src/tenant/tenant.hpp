@@ -81,7 +81,7 @@ class Tenant {
 
  private:
   Tenant(TenantId id, std::string_view name, const TenantLimits& limits);
-  Status check_demand(const Demand& demand, const Load& load);
+  Status check_demand(const Demand& demand, const Load& load) const;
 
   const std::string name_;
   const TenantLimits limits_;

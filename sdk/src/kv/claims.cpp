@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bookkeeping behind "an admitted sequence never runs out": what each sequence may still need is claimed, and no
+// verb takes pages that another one's claim counts on.
+#include <algorithm>
+#include <string>
+
+#include "base/checked.hpp"
+#include "kv/cache.hpp"
+
+namespace merritt::kv {
+
+GroupPages Cache::pages_needed(uint32_t max_length, uint32_t chunk) const {
+  GroupPages most{};
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    uint64_t pages = divide_up<uint64_t>(max_length, shape.page_tokens);
+    if (shape.window != 0) {
+      // The chunk and the window - 1 tokens before it, at the worst alignment.
+      const uint64_t tokens = uint64_t{shape.window} - 1 + std::max(chunk, 1u);
+      pages = std::min(pages, (tokens + shape.page_tokens - 2) / shape.page_tokens + 1);
+    }
+    most[g] = static_cast<uint32_t>(pages);
+  }
+  return most;
+}
+
+// What a sequence and its forks need of an empty pool.
+Status Cache::check_possible(const KvAccount& account, const Reservation& r) const {
+  if (r.max_length > INT32_MAX || r.fork_length > r.max_length) {
+    return Status(Code::kInvalidArgument,
+                  "a sequence of " + std::to_string(r.max_length) + " tokens cannot be reserved");
+  }
+  const GroupPages most = pages_needed(r.max_length, r.chunk);
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    const uint64_t shared = shape.window != 0 ? 0 : r.fork_length / shape.page_tokens;
+    const uint64_t pages = most[g] + uint64_t{r.forks} * (most[g] - shared);
+    bytes += pages * shape.page_bytes;
+    if (pages <= shape.n_pages) continue;
+    return Status(Code::kInvalidArgument, "the request needs " + std::to_string(pages) + " KV pages for " +
+                                              std::to_string(r.max_length) + " tokens; the model's pool has " +
+                                              std::to_string(shape.n_pages) +
+                                              "; ask for fewer tokens or give the model more kv_bytes");
+  }
+  if (account.limit_bytes == 0 || bytes <= account.limit_bytes) return {};
+  return Status(Code::kQuotaExceeded, "the request needs " + std::to_string(bytes) +
+                                          " bytes of KV; the tenant's ceiling is " +
+                                          std::to_string(account.limit_bytes));
+}
+
+uint32_t Cache::claim_of(const Sequence& s, uint32_t group, size_t held, bool shared_tail) const {
+  const GroupShape& shape = pools_[group].shape();
+  const Reservation& r = s.reservation;
+  const uint32_t most = s.tables[group].most;
+  const uint32_t have = static_cast<uint32_t>(held);
+  if (shape.window != 0) return std::max(most, have) + r.forks * most;
+  if (most == 0) return 0;
+  const uint32_t to_come = most > have ? most - have : 0;
+  return to_come + (shared_tail ? 1 : 0) + r.forks * (most - r.fork_length / shape.page_tokens);
+}
+
+Status Cache::check_room(const KvAccount& account, const Change& change, const GroupPages& taken) const {
+  int64_t bytes = 0;
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    const bool windowed = shape.window != 0;
+    const int64_t more = change[g] + (windowed ? 0 : int64_t{taken[g]});
+    const int64_t room = int64_t{windowed ? shape.n_pages : pools_[g].free_pages()} - static_cast<int64_t>(claims_[g]);
+    bytes += more * static_cast<int64_t>(shape.page_bytes);
+    if (more <= room || more <= 0) continue;
+    return Status(Code::kOverloaded, "the KV cache is too full: " + std::to_string(more) + " pages of group " +
+                                         std::to_string(g) + " are needed, " + std::to_string(room) + " of " +
+                                         std::to_string(shape.n_pages) + " are neither held nor promised");
+  }
+  const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
+  if (account.limit_bytes == 0 || bytes <= 0 || static_cast<uint64_t>(claimed) <= account.limit_bytes) return {};
+  return Status(Code::kQuotaExceeded, "the tenant's KV ceiling is " + std::to_string(account.limit_bytes) +
+                                          " bytes; with this it would need " + std::to_string(claimed));
+}
+
+void Cache::book(Sequence& s) {
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    Table& table = s.tables[g];
+    const uint32_t claim = claim_of(s, g, table.pages.size(), tail_is_shared(s, g));
+    // Unsigned differences wrap and add up to the right sum.
+    claims_[g] += uint64_t{claim} - table.claim;
+    s.account->claimed_bytes.fetch_add((uint64_t{claim} - table.claim) * pools_[g].shape().page_bytes,
+                                       std::memory_order_relaxed);
+    table.claim = claim;
+  }
+}
+
+// Pages of a windowed group are booked by their claims alone; the others when they are taken and given back.
+Status Cache::allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out) {
+  const GroupShape& shape = pools_[group].shape();
+  MERRITT_CHECK(pools_[group].allocate(*s.account, n, out));
+  if (shape.window == 0) s.account->claimed_bytes.fetch_add(n * shape.page_bytes, std::memory_order_relaxed);
+  return {};
+}
+
+bool Cache::drop(Sequence& s, uint32_t group, uint32_t page) {
+  if (!pools_[group].drop(page)) return false;
+  const GroupShape& shape = pools_[group].shape();
+  if (shape.window == 0) s.account->claimed_bytes.fetch_sub(shape.page_bytes, std::memory_order_relaxed);
+  return true;
+}
+
+Status Cache::reserve(SequenceId sequence, const Reservation& reservation) {
+  Sequence* s = find(sequence);
+  if (s == nullptr) return Status(Code::kNotFound, "the sequence is not in the KV cache (any more)");
+  if (reservation.max_length < s->length + s->prepared) {
+    return Status(Code::kInvalidArgument, "cannot reserve " + std::to_string(reservation.max_length) +
+                                              " tokens for a sequence of " + std::to_string(s->length));
+  }
+  MERRITT_CHECK(check_possible(*s->account, reservation));
+  const GroupPages most = pages_needed(reservation.max_length, reservation.chunk);
+  const Reservation before = std::exchange(s->reservation, reservation);
+  GroupPages most_before{};
+  Change change{};
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    Table& table = s->tables[g];
+    most_before[g] = std::exchange(table.most, most[g]);
+    change[g] = int64_t{claim_of(*s, g, table.pages.size(), tail_is_shared(*s, g))} - table.claim;
+  }
+  if (Status status = check_room(*s->account, change, {}); !status.ok()) {
+    s->reservation = before;
+    for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].most = most_before[g];
+    return status;
+  }
+  for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].pages.reserve(most[g]);
+  s->classes.reserve(s->classes.size() + 4);
+  scratch_.reserve(1);
+  book(*s);
+  return {};
+}
+
+void Cache::unreserve(SequenceId sequence) {
+  Sequence* s = find(sequence);
+  if (s == nullptr) return;
+  s->reservation = {};
+  for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].most = 0;
+  book(*s);
+}
+
+}  // namespace merritt::kv

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/scheduler.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace merritt::scheduler {
+namespace {
+
+// Every running sequence can decode in every step, and a prompt always finds one token and one row beside them.
+Limits usable(Limits limits) {
+  limits.step_tokens_max = std::max(limits.step_tokens_max, 1u);
+  limits.rows_max = std::max(limits.rows_max, 1u);
+  limits.sequences_max = std::clamp(limits.sequences_max, 1u, std::min(limits.rows_max, limits.step_tokens_max));
+  if (limits.prefill_chunk == 0) limits.prefill_chunk = limits.step_tokens_max;
+  limits.prefill_chunk = std::min(limits.prefill_chunk, limits.step_tokens_max);
+  return limits;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const Limits& limits, kv::Cache& cache, std::unique_ptr<Policy> policy)
+    : limits_(usable(limits)), cache_(cache), policy_(std::move(policy)) {
+  if (policy_ == nullptr) policy_ = std::make_unique<RoundRobin>();
+  running_.reserve(limits_.sequences_max);
+  tenants_.reserve(limits_.sequences_max);
+  plan_.runs.reserve(limits_.sequences_max);
+  plan_.started.reserve(limits_.sequences_max);
+}
+
+Scheduler::~Scheduler() {
+  while (!running_.empty()) remove(running_.back());
+  while (!queues_.empty()) remove(queues_.back().waiting.back());
+}
+
+Scheduler::State* Scheduler::find(uint64_t request) {
+  const auto found = requests_.find(request);
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+tenant::Load Scheduler::load() const {
+  return {.waiting = load_waiting_.load(std::memory_order_relaxed),
+          .queue_max = limits_.queue_max,
+          .step_ns = load_step_ns_.load(std::memory_order_relaxed)};
+}
+
+// Worst case: the prompt, then max_new_tokens of each choice; choices fork when the prompt is in.
+kv::Reservation Scheduler::reservation_of(const Submission& s) const {
+  const uint64_t prompt_end = uint64_t{cache_.length(s.sequence)} + s.prompt_tokens;
+  const auto clamp = [](uint64_t n) { return static_cast<uint32_t>(std::min<uint64_t>(n, UINT32_MAX)); };
+  return {.max_length = clamp(prompt_end + s.max_new_tokens),
+          .chunk = s.prompt_chunk == 0 ? limits_.prefill_chunk : std::min(s.prompt_chunk, limits_.prefill_chunk),
+          .forks = s.n - 1,
+          .fork_length = clamp(prompt_end)};
+}
+
+// ---- Requests come and go
+
+Status Scheduler::check(const Submission& s) const {
+  if (s.request == 0 || s.tenant == nullptr || requests_.contains(s.request)) {
+    return Status(Code::kInternal, "a request needs a tenant and a number of its own");
+  }
+  if (!cache_.contains(s.sequence)) return Status(Code::kNotFound, "the request's sequence is not in the KV cache");
+  if (s.prompt_tokens == 0) return Status(Code::kInvalidArgument, "the prompt has no token to run");
+  if (s.n == 0 || s.n > limits_.sequences_max) {
+    return Status(Code::kInvalidArgument, "n is " + std::to_string(s.n) + "; 1 to " +
+                                              std::to_string(limits_.sequences_max) +
+                                              " samples can run at once on this model");
+  }
+  if (n_waiting_ >= limits_.queue_max) {
+    return Status(Code::kOverloaded, std::to_string(n_waiting_) + " requests are waiting, as many as the queue takes",
+                  Blast::kRequest, tenant::retry_after_ms(n_waiting_, load().step_ns));
+  }
+  return cache_.check_possible(*s.tenant->kv_account(), reservation_of(s));
+}
+
+Status Scheduler::submit(const Submission& submission) {
+  MERRITT_CHECK(check(submission));
+  auto state = std::make_unique<State>();
+  state->s = submission;
+  state->order = next_order_++;
+  state->choices.resize(submission.n);
+  state->choices[0] = {.sequence = submission.sequence, .live = true};
+  queue_of(submission.tenant).waiting.push_back(state.get());
+  requests_.emplace(submission.request, std::move(state));
+  load_waiting_.store(++n_waiting_, std::memory_order_relaxed);
+  return {};
+}
+
+void Scheduler::cancel(uint64_t request) {
+  if (State* state = find(request); state != nullptr) state->cancelled = true;
+}
+
+void Scheduler::finish(uint64_t request) {
+  if (State* state = find(request); state != nullptr) remove(state);
+}
+
+void Scheduler::remove(State* state) {
+  if (state->running) {
+    for (const Choice& choice : state->choices) {
+      if (choice.live) cache_.unreserve(choice.sequence);
+    }
+    std::erase(running_, state);
+    n_sequences_ -= state->s.n;
+    state->s.tenant->finish(state->s.n);
+  } else {
+    Queue& queue = queue_of(state->s.tenant);
+    std::erase(queue.waiting, state);
+    if (queue.waiting.empty()) queues_.erase(queues_.begin() + (&queue - queues_.data()));
+    load_waiting_.store(--n_waiting_, std::memory_order_relaxed);
+    state->s.tenant->leave_queue();
+  }
+  requests_.erase(state->s.request);
+}
+
+void Scheduler::end(State* state, EndReason reason, Status failure) {
+  plan_.ended.push_back({.request = state->s.request, .reason = reason, .failure = std::move(failure)});
+  remove(state);
+}
+
+void Scheduler::end_overdue(uint64_t now_ns) {
+  const auto overdue = [now_ns](const State* state) {
+    return state->cancelled || state->s.tenant->closed() ||
+           (state->s.deadline_ns != 0 && now_ns >= state->s.deadline_ns);
+  };
+  overdue_.clear();
+  std::copy_if(running_.begin(), running_.end(), std::back_inserter(overdue_), overdue);
+  for (const Queue& queue : queues_) {
+    std::copy_if(queue.waiting.begin(), queue.waiting.end(), std::back_inserter(overdue_), overdue);
+  }
+  for (State* state : overdue_) {
+    const bool cancelled = state->cancelled || state->s.tenant->closed();
+    end(state, cancelled ? EndReason::kCancelled : EndReason::kDeadline, Status());
+  }
+}
+
+// ---- The step
+
+const BatchPlan& Scheduler::plan(uint64_t now_ns) {
+  plan_.runs.clear();
+  plan_.ended.clear();
+  plan_.started.clear();
+  plan_.n_tokens = plan_.n_rows = plan_.n_prompt_tokens = 0;
+  end_overdue(now_ns);
+  admit();
+  refuse_stuck();
+  plan_decodes();
+  plan_prefills();
+  return plan_;
+}
+
+void Scheduler::advance(uint64_t request, uint32_t choice, uint32_t n_tokens) {
+  State* state = find(request);
+  if (state == nullptr || choice != 0) return;
+  state->prompt_done += std::min(n_tokens, state->s.prompt_tokens - state->prompt_done);
+}
+
+Status Scheduler::add_choice(uint64_t request, uint32_t choice, kv::SequenceId sequence) {
+  State* state = find(request);
+  if (state == nullptr) return Status(Code::kNotFound, "the request has ended");
+  if (choice >= state->choices.size() || state->choices[choice].live || state->prefilling()) {
+    return Status(Code::kInternal, "choice " + std::to_string(choice) + " cannot be added to this request now");
+  }
+  state->choices[choice] = {.sequence = sequence, .live = true};
+  return {};
+}
+
+void Scheduler::end_choice(uint64_t request, uint32_t choice) {
+  State* state = find(request);
+  if (state == nullptr || choice >= state->choices.size() || !state->choices[choice].live) return;
+  state->choices[choice].live = false;
+  cache_.unreserve(state->choices[choice].sequence);
+}
+
+void Scheduler::step_done(uint64_t duration_ns) {
+  const uint64_t before = load_step_ns_.load(std::memory_order_relaxed);
+  const uint64_t now = before == 0 ? duration_ns : before - before / 8 + duration_ns / 8;
+  load_step_ns_.store(now, std::memory_order_relaxed);
+}
+
+}  // namespace merritt::scheduler
