@@ -4,8 +4,10 @@
 // Contract (merritt/backend.h): parallel calls task(arg, i, worker) for every i < n and returns after the last; calls
 // may run one after another; a nested call runs inline. gang runs all n at the same time, so tasks may meet at short
 // barriers, or calls nothing and answers false. worker < workers() is unique among the calls of one executor that run
-// now. Threads: any; concurrent callers take turns, except that a caller who finds the workers taken runs its tasks
-// itself.
+// now. Workers sleep between steps: they spin for at most tens of microseconds after a task. What a task throws is
+// dropped, so that it cannot end the process.
+//
+// Threads: any; concurrent callers take turns, in the order they came, one parallel or gang at a time.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +39,8 @@ class Executor {
 
   uint32_t workers() const { return workers_; }
   virtual void parallel(uint32_t n, Task task, void* arg) noexcept = 0;
-  // False = cannot be promised now (n > workers(), nested, workers taken, no gang on this host); nothing was called.
+  // False = cannot be promised now (n > workers(), nested, no thread to be had, no gang on this host); nothing was
+  // called.
   virtual bool gang(uint32_t n, Task task, void* arg) noexcept = 0;
 
   // parallel over a callable f(i, worker).
@@ -51,8 +54,16 @@ class Executor {
 
  protected:
   explicit Executor(uint32_t workers) : workers_(workers) {}
+  // True inside a task of this executor.
+  bool is_nested() const;
+  // Run tasks on this thread, which is then known as `worker` (nested: stays who it is).
+  void run_inline(uint32_t n, Task task, void* arg, uint32_t worker) const noexcept;
+  void run_nested(uint32_t n, Task task, void* arg) const noexcept;
+  void run_as(uint32_t i, Task task, void* arg, uint32_t worker) const noexcept;
 
  private:
+  static void run_one(Task task, void* arg, uint32_t i, uint32_t worker) noexcept;
+
   const uint32_t workers_;
 };
 

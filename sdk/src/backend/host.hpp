@@ -36,14 +36,13 @@ class HostServices {
   uint64_t live_blocks() const;
   uint64_t live_bytes() const;
   // True when some hot memory could not be locked (RLIMIT_MEMLOCK).
-  bool hot_unlocked() const { return hot_unlocked_; }
+  bool hot_unlocked() const;
 
  private:
   struct Block {
     uint32_t kind = 0;
     uint64_t bytes = 0;   // as asked, and as charged
     uint64_t mapped = 0;  // 0 = from the heap
-    uint64_t align = 0;
   };
   static void* mem_alloc(void* ctx, uint32_t kind, uint64_t bytes, uint64_t align);
   static void mem_free(void* ctx, uint32_t kind, void* p, uint64_t bytes);

@@ -29,8 +29,8 @@ class SecretBytes {
   ~SecretBytes() { clear(); }
 
   // False when memory was refused: then empty.
-  bool ok() const { return size_ == 0 || data_ != nullptr; }
-  size_t size() const { return data_ == nullptr ? 0 : size_; }
+  bool ok() const { return !refused_; }
+  size_t size() const { return size_; }
   bool empty() const { return size() == 0; }
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
@@ -52,12 +52,17 @@ class SecretBytes {
   void swap(SecretBytes& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
     std::swap(mapped_, other.mapped_);
+    std::swap(refused_, other.refused_);
   }
+  bool reserve(size_t bytes);
 
   std::byte* data_ = nullptr;
   size_t size_ = 0;
-  size_t mapped_ = 0;
+  size_t capacity_ = 0;
+  bool mapped_ = false;  // pages of its own; small ones are in the heap
+  bool refused_ = false;
 };
 
 }  // namespace merritt::secret

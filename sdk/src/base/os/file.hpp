@@ -31,6 +31,8 @@ class File {
   Result<uint64_t> size() const;  // of a regular file; invalid_argument for anything else
   // All of `out` from `offset`; corrupt when the file ends before.
   Status read_at(uint64_t offset, std::span<std::byte> out) const;
+  // What one read from the start gives, for files of /proc and /sys that have no size; 0 on any failure.
+  size_t read_some(std::span<std::byte> out) const;
 
  private:
   int fd_ = -1;
