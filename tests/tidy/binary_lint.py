@@ -50,7 +50,7 @@ def check_loading(path: pathlib.Path) -> list[str]:
         if mark in dynamic and text not in problems:
             problems.append(text)
     headers = tool("readelf", "-lW", str(path))
-    stack = re.search(r"GNU_STACK.*?\s([RWE ]+)\s+0x", headers)
+    stack = re.search(r"GNU_STACK\s+(?:0x\w+\s+){5}([RWE ]+?)\s+0x", headers)
     if not stack or "E" in stack.group(1):
         problems.append("asks for an executable stack")
     if re.search(r"LOAD.*\sRWE\s", headers):

@@ -26,16 +26,15 @@ def run_ctest(totals: Totals, preset: str, pattern: str) -> None:
 
 
 def run_pytest(totals: Totals, pattern: str) -> None:
-    folder = util.ROOT / "tests" / "python"
-    if not any(folder.glob("test_*.py")):
-        return
+    folders = [util.ROOT / "tests" / name for name in ("tidy", "python")]
     python = util.VENV / "bin" / "python"
     if not python.exists():
         totals.add("pytest:whole-run", "failed", "no .venv; run ./dev setup")
         return
     report = util.BUILD / "reports" / "pytest.xml"
     report.unlink(missing_ok=True)
-    words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", str(folder)]
+    words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
+             *(str(folder) for folder in folders if any(folder.glob("test_*.py")))]
     if pattern:
         words += ["-k", pattern]
     before = totals.counts()

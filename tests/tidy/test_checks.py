@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks find what they are for: each is run on a small tree or object with one planted fault."""
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT / "sdk" / "cmake"), str(HERE)]
+
+import binary_lint  # noqa: E402
+from dev import abi, totals  # noqa: E402
+
+SPDX = "// SPDX-License-Identifier: Apache-2.0\n"
+
+
+@pytest.fixture
+def small_tree(tmp_path: pathlib.Path) -> pathlib.Path:
+    shutil.copytree(HERE, tmp_path / "tests" / "tidy", ignore=shutil.ignore_patterns("__pycache__", "test_*"))
+    (tmp_path / "sdk/src").mkdir(parents=True)
+    (tmp_path / "sdk/src/layers.txt").write_text("base:\nkv: base\n")
+    (tmp_path / ".gitignore").write_text("__pycache__/\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def put(tree: pathlib.Path, name: str, text: str) -> None:
+    path = tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def run(tree: pathlib.Path, check: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, tree / "tests/tidy" / f"{check}.py"], capture_output=True, text=True,
+                          env={"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"})
+    return done.returncode, done.stdout + done.stderr
+
+
+CLEAN = SPDX + "#pragma once\n#include \"base/a.hpp\"\ninline int b() { return 1; }\n"
+
+
+@pytest.mark.parametrize("check", ["check_layers", "check_words", "check_tree"])
+def test_a_clean_tree_passes(small_tree: pathlib.Path, check: str) -> None:
+    put(small_tree, "sdk/src/kv/b.hpp", CLEAN)
+    code, text = run(small_tree, check)
+    assert code == 0, text
+
+
+@pytest.mark.parametrize(("check", "name", "text", "finding"), [
+    ("check_layers", "sdk/src/base/a.hpp", '#include "kv/b.hpp"\n', "layer base may not include kv/b.hpp"),
+    ("check_layers", "sdk/src/other/a.hpp", '#include "base/b.hpp"\n', "is no layer"),
+    ("check_layers", "plugins/x/a.cpp", '#include "base/b.hpp"\n', "a plugin may include only"),
+    ("check_layers", "sdk/include/merritt/a.hpp", '#include "base/b.hpp"\n', "a public header may not"),
+    ("check_layers", "abi/include/merritt/a.h", "#include <stdio.h>\n", "an ABI header includes only"),
+    ("check_words", "docs/a.md", "TO" "DO: more\n", "unfinished work"),
+    ("check_words", "sdk/src/base/a.cpp", "void f() { th" "row 1; }\n", "throw"),
+    ("check_words", "plugins/x/a.cpp", "void f() { std::abort(); }\n", "abort"),
+    ("check_words", "sdk/src/base/a.cpp", 'void f() { printf("x"); }\n', "print"),
+    ("check_words", "sdk/src/base/a.cpp", 'auto p = getenv("X");\n', "environment"),
+    ("check_tree", "other/a.txt", "x\n", "not one of the top-level folders"),
+    ("check_tree", "sdk/src/base/a.cpp", "int a;\n", "no line"),
+    ("check_tree", "sdk/src/base/a.hpp", SPDX, "no #pragma once"),
+    ("check_tree", "sdk/src/base/a.cpp", SPDX + "\n" * 600, "600 is the limit"),
+    ("check_tree", "sdk/src/base/BadName.cpp", SPDX, "snake_case"),
+])
+def test_a_planted_fault_is_found(small_tree: pathlib.Path, check: str, name: str, text: str, finding: str) -> None:
+    put(small_tree, name, text)
+    code, output = run(small_tree, check)
+    assert code == 1 and finding in output and name in output, output
+
+
+def test_a_marked_line_is_allowed(small_tree: pathlib.Path) -> None:
+    put(small_tree, "sdk/src/base/a.cpp", "// lint: allow environment: asked for by the option\nauto p = getenv(x);\n")
+    assert run(small_tree, "check_words")[0] == 0
+
+
+def compile_c(folder: pathlib.Path, text: str, *flags: str, out: str = "lib.so") -> pathlib.Path:
+    (folder / "a.c").write_text(text)
+    subprocess.run(["gcc", "-O2", str(folder / "a.c"), "-o", str(folder / out), *flags], check=True)
+    return folder / out
+
+
+SHARED = ("-shared", "-fPIC")
+
+
+@pytest.mark.parametrize(("text", "flags", "finding"), [
+    ("int f(void) { return 1; }", ("-Wl,-z,execstack",), "executable stack"),
+    ("int f(void) { return 1; }", ("-Wl,-rpath,/opt/x",), "RUNPATH"),
+    ("int f(void) { return 1; }", ("-Wl,-z,norelro",), "relro"),
+    ("__thread int x __attribute__((tls_model(\"initial-exec\"))); int f(void) { return x; }", (), "static TLS"),
+    ("int f(void) { return 1; }", ("-Wl,--no-as-needed", "-l:libcrypt.so.1"), "needs libcrypt.so.1"),
+])
+def test_a_library_that_loads_badly_is_found(tmp_path: pathlib.Path, text: str, flags: tuple[str, ...],
+                                             finding: str) -> None:
+    assert any(finding in problem for problem in binary_lint.check_loading(compile_c(tmp_path, text, *SHARED, *flags)))
+
+
+def test_a_sound_library_has_no_finding(tmp_path: pathlib.Path) -> None:
+    assert binary_lint.check_loading(compile_c(tmp_path, "int f(void) { return 1; }", *SHARED)) == []
+
+
+def test_a_plugin_exports_one_symbol(tmp_path: pathlib.Path) -> None:
+    good = compile_c(tmp_path, "int merritt_backend_v1(void) { return 1; }", *SHARED, out="good.so")
+    bad = compile_c(tmp_path, "int merritt_backend_v1(void) { return 1; } int extra;", *SHARED, out="bad.so")
+    assert binary_lint.check_plugin(good) == []
+    assert "extra" in binary_lint.check_plugin(bad)[0]
+
+
+@pytest.mark.parametrize(("name", "flags", "finding"), [
+    ("kernels.cpp.o", "-mavx512f", "%zmm"), ("kernels.cpp.o", "-mavx2", "%ymm"), ("kernels_avx2.cpp.o", "-mavx512f", "%zmm"),
+    ("kernels_avx512.cpp.o", "-mavx512f", ""), ("kernels_avx2.cpp.o", "-mavx2", ""), ("kernels.cpp.o", "-msse2", ""),
+])
+def test_wide_registers_only_in_isa_files(tmp_path: pathlib.Path, name: str, flags: str, finding: str) -> None:
+    text = "void f(float *a) { for (int i = 0; i < 1024; ++i) a[i] += 1; }"
+    path = compile_c(tmp_path, text, "-c", "-O3", flags, "-mprefer-vector-width=512", out=name)
+    found = binary_lint.check_object(path)
+    assert (finding in found[0]) if finding else found == []
+
+
+def test_struct_parser_reads_what_the_headers_use() -> None:
+    body = "uint32_t a, b[4]; const char *const *c; int (*f)(int x, int y); union { int64_t i; double d; } v;"
+    assert abi.struct_fields(body) == ["a", "b", "c", "f", "v", "v.i", "v.d"]
+
+
+def test_layout_may_only_grow() -> None:
+    old = "sizeof s 8 align 4\noffset s.struct_size 0 size 4\noffset s.x 4 size 4\nconstant C 1\n"
+    grown = "sizeof s 12 align 4\noffset s.struct_size 0 size 4\noffset s.x 4 size 4\noffset s.y 8 size 4\nconstant C 1\n"
+    assert abi.compare_layout(old, old) == ([], [])
+    assert abi.compare_layout(old, grown)[0] == []
+    assert abi.compare_layout(old, old.replace("C 1", "C 2"))[0]
+    assert abi.compare_layout(old, old.replace("s.x 4", "s.x 6"))[0]
+    assert abi.compare_layout(old, old.replace("constant C 1\n", ""))[0]
+    frozen = old.replace("struct_size", "first")
+    assert abi.compare_layout(frozen, grown.replace("struct_size", "first"))[0]
+
+
+def test_a_crash_and_a_skip_are_counted(tmp_path: pathlib.Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("[ RUN      ] A.Skip\na.cpp:4: Skipped\nno shared/\n\n[  SKIPPED ] A.Skip (0 ms)\n")
+    report = tmp_path / "report.json"
+    report.write_text('{"testsuites": [{"name": "A", "testsuite": [{"name": "Skip", "status": "RUN", "result": "SKIPPED"},'
+                      '{"name": "Ok", "status": "RUN", "result": "COMPLETED"}]}]}')
+    counted = totals.Totals()
+    counted.add_gtest("test_x", report, 0, log)
+    counted.add_gtest("test_y", tmp_path / "absent", -6, log)
+    assert counted.counts() == (1, 1, 1) and counted.unexpected_skips() == ["test_x:A.Skip"]
+    assert counted.close() == 1
