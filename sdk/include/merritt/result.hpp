@@ -51,7 +51,7 @@ class [[nodiscard]] Result {
   [[nodiscard]] const Error& error() const& noexcept { return *std::get_if<1>(&state_); }
   [[nodiscard]] Error&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
 #if defined(__cpp_exceptions)
-  [[nodiscard]] T value_or_throw() && {
+  T value_or_throw() && {
     if (!ok()) {
       throw Exception(error());
     }

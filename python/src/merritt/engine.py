@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine: one scheduler, one memory budget, any number of models and tenants."""
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any, Iterable, Union
+
+from . import _core, _locate
+from ._handle import Handle, html_table, human_bytes
+from ._progress import LoadProgress
+from .errors import MerrittError, NotFoundError
+from .model import KV_TYPES, Model
+from .tenant import Tenant
+
+StrPath = Union[str, "os.PathLike[str]"]
+ISA_LEVELS = {"any": 0, "avx2": 1, "avx512": 2, "vnni": 3, "amx": 4}
+
+
+class Engine(Handle):
+    """Loads the plugins of the package (or of `plugin_dirs`) that the trust list vouches for.
+
+    threads: 0 = what the machine gives this process. isa_max: "any", "avx2", "avx512", "vnni" or "amx".
+    memory_bytes_max: budget for all models, 0 = no limit. backends: ids to load, None = all.
+    refused: the plugin files that could not be loaded, with the reason.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int = 0,
+        isa_max: str = "any",
+        memory_bytes_max: int = 0,
+        plugin_dirs: Iterable[StrPath] | None = None,
+        trust: StrPath | None = None,
+        backends: Iterable[str] | None = None,
+    ) -> None:
+        if isa_max not in ISA_LEVELS:
+            raise ValueError(f"isa_max is {isa_max!r}; one of {', '.join(ISA_LEVELS)}")
+        folders = [pathlib.Path(folder).resolve() for folder in plugin_dirs or [_locate.default_plugin_dir()]]
+        trust_file = pathlib.Path(trust) if trust is not None else folders[0] / "trust.json"
+        self._core = _core.Engine(
+            threads=threads,
+            isa_max=ISA_LEVELS[isa_max],
+            memory_bytes_max=memory_bytes_max,
+            plugin_dirs=[str(folder) for folder in folders],
+            publishers=_locate.read_trust(trust_file),
+        )
+        self.refused: dict[str, str] = {}
+        self._load_backends(folders, None if backends is None else list(backends))
+
+    def _load_backends(self, folders: list[pathlib.Path], wanted: list[str] | None) -> None:
+        loaded = []
+        for file in _locate.plugin_files(folders):
+            if wanted is not None and file.name not in {f"libmerritt_{name}.so" for name in wanted}:
+                continue
+            try:
+                loaded.append(self._core.load_backend(str(file)))
+            except MerrittError as error:
+                self.refused[str(file)] = str(error)
+        missing = [name for name in wanted or [] if name not in loaded]
+        if missing or not loaded:
+            self.close()
+            where = ", ".join(str(folder) for folder in folders)
+            why = "".join(f"\n  {path}: {reason}" for path, reason in self.refused.items())
+            what = f"backend {', '.join(missing)}" if missing else "a plugin"
+            raise NotFoundError(f"could not load {what} from {where}{why}")
+
+    def load(
+        self,
+        path: StrPath,
+        *,
+        backend: str = "",
+        context_max: int = 0,
+        sequences_max: int = 0,
+        step_tokens_max: int = 0,
+        page_tokens: int = 0,
+        kv_type: str = "default",
+        kv_bytes: int = 0,
+        progress: bool | None = None,
+    ) -> Model:
+        """Reads and compiles a GGUF file. Zeros are defaults; progress None shows a bar when somebody can see it."""
+        if kv_type not in KV_TYPES:
+            raise ValueError(f"kv_type is {kv_type!r}; one of {', '.join(KV_TYPES)}")
+        bar = LoadProgress(pathlib.Path(path).name, progress)
+        try:
+            core = _core.Model(
+                self._core,
+                os.fspath(path),
+                backend=backend,
+                kv_type=KV_TYPES[kv_type],
+                context_max=context_max,
+                sequences_max=sequences_max,
+                step_tokens_max=step_tokens_max,
+                page_tokens=page_tokens,
+                kv_bytes=kv_bytes,
+                progress=bar.report,
+            )
+        finally:
+            bar.close()
+        return Model(core, self)
+
+    def tenant(
+        self,
+        name: str,
+        *,
+        sequences_max: int = 0,
+        queue_max: int = 0,
+        prompt_bytes_max: int = 0,
+        kv_bytes_max: int = 0,
+    ) -> Tenant:
+        """A new tenant with its quotas; zeros are defaults. Two live tenants never share a name."""
+        core = _core.Tenant(
+            self._core,
+            name,
+            sequences_max=sequences_max,
+            queue_max=queue_max,
+            prompt_bytes_max=prompt_bytes_max,
+            kv_bytes_max=kv_bytes_max,
+        )
+        return Tenant(core, name, self)
+
+    @property
+    def backends(self) -> list[dict[str, Any]]:
+        """The loaded backends in load order."""
+        return self._core.backends()
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Memory, steps and tokens since the engine was made."""
+        return self._core.stats()
+
+    def close(self) -> None:
+        """Cancels all requests, ends all models and tenants, and returns every byte."""
+        self._core.close()
+
+    def _repr_html_(self) -> str:
+        stats = self.stats
+        return html_table(
+            "merritt.Engine",
+            {
+                "backends": ", ".join(backend["id"] for backend in self.backends),
+                "threads": stats["threads"],
+                "memory": human_bytes(stats["memory_bytes"]),
+                "steps": stats["steps"],
+                "steps with several tenants": stats["steps_mixed"],
+                "prompt tokens": stats["prompt_tokens"],
+                "generated tokens": stats["generated_tokens"],
+            },
+        )

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session: one tenant's conversation with one model, which keeps the KV cache of what was said."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import _core
+from ._handle import Handle
+from .model import Model
+from .sampling import Prompt, Sampling, request_options
+from .stream import Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .tenant import Tenant
+
+
+class Session(Handle):
+    """Made by Tenant.session. messages is the conversation that `chat` keeps."""
+
+    def __init__(self, core: _core.Session, tenant: Tenant, model: Model) -> None:
+        self._core = core
+        self._tenant = tenant
+        self._model = model
+        self.messages: list[dict[str, str]] = []
+
+    def generate(self, prompt: Prompt, **sampling: Unpack[Sampling]) -> Stream:
+        """Continues the session's cache with a prompt; a list of messages is the whole conversation."""
+        return Stream(_core.Request(self._core, request_options(self._model, prompt, sampling)), self)
+
+    def chat(self, text: str, **sampling: Unpack[Sampling]) -> Stream:
+        """Says something and streams the answer; both are added to messages when the answer has ended."""
+        asked = [*self.messages, {"role": "user", "content": text}]
+
+        def remember(stream: Stream) -> None:
+            self.messages = [*asked, {"role": "assistant", "content": "".join(stream._texts[0])}]
+
+        return Stream(_core.Request(self._core, request_options(self._model, asked, sampling)), self, remember)
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+        return self._core.length()
+
+    def truncate(self, position: int) -> None:
+        """Drops cached tokens from `position` on."""
+        self._core.truncate(position)
+
+    def fork(self) -> Session:
+        """A second session with the same past."""
+        copy = Session(self._core.fork(), self._tenant, self._model)
+        copy.messages = list(self.messages)
+        return copy
+
+    def close(self) -> None:
+        """Cancels what runs on it; its cache is zeroed."""
+        self._core.close()
