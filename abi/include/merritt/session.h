@@ -59,7 +59,7 @@ typedef struct merritt_request_options {
     size_t n_messages;
     uint32_t max_tokens;                /* tokens to generate; 0 = 1024 */
     uint32_t min_tokens;                /* end-of-generation tokens are forbidden before */
-    uint32_t n;                         /* samples sharing the prompt; 0 = 1, at most 16 */
+    uint32_t n;                         /* samples sharing the prompt; 0 = 1, at most 64 */
     uint32_t deadline_ms;               /* from submit; 0 = none */
     uint64_t seed;                      /* draws depend on (seed, choice, position) only; 0 = drawn at random */
     float temperature;                  /* 0 = greedy */

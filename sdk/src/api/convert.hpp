@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the C structs to the engine's types and back.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.hpp"
+#include "engine/model.hpp"
+#include "engine/request.hpp"
+#include "engine/session.hpp"
+#include "merritt/merritt.h"
+
+namespace merritt::api {
+
+Status check_flags(uint32_t flags, uint32_t known, const char* name);
+Status read_tokens(const int32_t* tokens, size_t count, uint32_t vocabulary, const char* name, std::vector<int32_t>& out);
+merritt_model_info model_info(const engine::Model& model);
+Result<std::string> render_chat(const engine::Model& model, const merritt_message* messages, size_t n_messages);
+// Everything of a request but its queueing: checks fields, renders and tokenises on the caller's thread.
+Result<engine::RequestParams> read_request(const engine::Session& session, const merritt_request_options* options,
+                                           uint64_t now_ns);
+
+}  // namespace merritt::api

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Handles: 64-bit values {kind, engine slot, object slot, serial} shaped like pointers and only ever looked up.
+//
+// A serial is drawn from one process-wide counter for every object, so a handle that is stale, doubly destroyed, of a
+// destroyed engine or of another kind meets an entry with another serial and is answered not_found.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace merritt::api {
+
+enum class Kind : uint8_t { kEngine = 1, kModel = 2, kTenant = 3, kSession = 4, kRequest = 5 };
+std::string_view kind_name(Kind kind);
+
+struct Handle {
+  static constexpr uint32_t kEngineBits = 6, kSlotBits = 18, kSerialBits = 36;
+  static constexpr uint64_t kSerialMask = (uint64_t{1} << kSerialBits) - 1;
+
+  Kind kind{};
+  uint32_t engine = 0;  // slot of the process-wide engine table
+  uint32_t slot = 0;    // slot of that engine's object table
+  uint64_t serial = 0;
+
+  uint64_t bits() const {
+    return uint64_t{static_cast<uint8_t>(kind)} << 60 | uint64_t{engine} << (kSlotBits + kSerialBits) |
+           uint64_t{slot} << kSerialBits | (serial & kSerialMask);
+  }
+  static Handle from_bits(uint64_t bits) {
+    return {static_cast<Kind>(bits >> 60), static_cast<uint32_t>(bits >> (kSlotBits + kSerialBits)) & 63u,
+            static_cast<uint32_t>(bits >> kSerialBits) & ((1u << kSlotBits) - 1), bits & kSerialMask};
+  }
+  template <class Pointer>
+  static Handle from_pointer(Pointer pointer) {
+    static_assert(sizeof(Pointer) == sizeof(uint64_t), "handles need 64-bit pointers");
+    return from_bits(reinterpret_cast<uintptr_t>(pointer));
+  }
+  template <class Pointer>
+  Pointer as() const {
+    return reinterpret_cast<Pointer>(static_cast<uintptr_t>(bits()));
+  }
+};
+
+// The objects of one engine. All functions lock; the lock is never held while an object is used or destroyed.
+class HandleTable {
+ public:
+  Result<Handle> insert(Kind kind, uint32_t engine, std::shared_ptr<void> object);
+
+  template <class T>
+  Result<std::shared_ptr<T>> find(Handle handle, Kind kind) {
+    return cast<T>(lookup(handle, kind, false), kind);
+  }
+  template <class T>
+  Result<std::shared_ptr<T>> take(Handle handle, Kind kind) {
+    return cast<T>(lookup(handle, kind, true), kind);
+  }
+  // Removes every object of `kind` the predicate names; they are returned so that they die outside the lock.
+  template <class T, class Predicate>
+  std::vector<std::shared_ptr<void>> remove_if(Kind kind, Predicate predicate) {
+    std::vector<std::shared_ptr<void>> removed;
+    const std::lock_guard lock(mutex_);
+    for (uint32_t slot = 0; slot < entries_.size(); ++slot) {
+      Entry& entry = entries_[slot];
+      if (entry.object == nullptr || entry.kind != kind || !predicate(*static_cast<T*>(entry.object.get()))) continue;
+      removed.push_back(std::move(entry.object));
+      release_slot(slot);
+    }
+    return removed;
+  }
+
+ private:
+  struct Entry {
+    Kind kind{};
+    uint64_t serial = 0;
+    std::shared_ptr<void> object;
+  };
+
+  template <class T>
+  Result<std::shared_ptr<T>> cast(Result<std::shared_ptr<void>> object, Kind) {
+    if (!object.ok()) return std::move(object).status();
+    return std::static_pointer_cast<T>(std::move(object).value());
+  }
+  Result<std::shared_ptr<void>> lookup(Handle handle, Kind kind, bool take);
+  void release_slot(uint32_t slot);
+
+  std::mutex mutex_;
+  std::vector<Entry> entries_;
+  std::vector<uint32_t> free_;
+};
+
+// The next serial; never 0.
+uint64_t next_serial();
+
+}  // namespace merritt::api

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// merritt/model.h
+#include "api/convert.hpp"
+#include "api/lookup.hpp"
+#include "base/limits.hpp"
+#include "engine/eval.hpp"
+
+using namespace merritt;       // NOLINT: this file only
+using namespace merritt::api;  // NOLINT
+
+namespace {
+
+Status read_model_options(const merritt_model_options* in, engine::ModelLoadOptions& out) {
+  merritt_model_options options;
+  MERRITT_CHECK(read_options(in, "merritt_model_options", options));
+  if (options.flags != 0 || options.reserved != 0) {
+    return Status(Code::kUnsupported, "merritt_model_options: flags and reserved must be 0");
+  }
+  std::string_view id;
+  MERRITT_CHECK(read_string(options.backend, options.backend_length, 63, "backend", id));
+  out.backend = id;
+  switch (options.kv_type) {
+    case MERRITT_KV_DEFAULT: out.compile.kv_type = engine::CompileOptions::kKvDefault; break;
+    case MERRITT_KV_F32: out.compile.kv_type = 0; break;
+    case MERRITT_KV_F16:
+    case MERRITT_KV_BF16:
+    case MERRITT_KV_Q8_0: out.compile.kv_type = options.kv_type; break;
+    default: return invalid("kv_type is " + std::to_string(options.kv_type) + "; see MERRITT_KV_*");
+  }
+  out.compile.context_max = options.context_max;
+  if (options.sequences_max != 0) out.compile.sequences_max = options.sequences_max;
+  if (options.step_tokens_max != 0) out.compile.step_tokens_max = options.step_tokens_max;
+  if (options.page_tokens != 0) out.compile.page_tokens = options.page_tokens;
+  out.compile.kv_bytes = options.kv_bytes;
+  if (options.progress != nullptr) {
+    out.progress = [call = options.progress, user = options.progress_user](float f) { return call(user, f) != 0; };
+  }
+  return {};
+}
+
+}  // namespace
+
+extern "C" {
+
+int32_t merritt_model_load(merritt_engine handle, const char* path, size_t path_length,
+                           const merritt_model_options* options, merritt_model* out, merritt_error** error) {
+  return guard(error, [&]() -> Status {
+    if (out == nullptr) return invalid("out is NULL");
+    *out = nullptr;
+    MERRITT_TRY(const EnginePin pin, find_engine(handle));
+    std::string_view text;
+    MERRITT_CHECK(read_string(path, path_length, limits::kPathBytesMax, "path", text));
+    if (text.empty()) return invalid("path is empty");
+    engine::ModelLoadOptions load;
+    load.path = text;
+    MERRITT_CHECK(read_model_options(options, load));
+    MERRITT_TRY(auto model, pin.engine().load_model(std::move(load)));
+    return publish(pin, std::move(model), out);
+  });
+}
+
+int32_t merritt_model_destroy(merritt_model handle, merritt_error** error) {
+  return guard(error, [&]() -> Status {
+    return destroy(handle, [&](Found<engine::Model>& found) -> Status {
+      HandleTable& handles = found.pin.handles();
+      const engine::Model* dying = found.object.get();
+      const auto requests = handles.remove_if<RequestObject>(
+          Kind::kRequest, [&](RequestObject& r) { return r.request->session->model.get() == dying; });
+      const auto sessions = handles.remove_if<engine::Session>(
+          Kind::kSession, [&](engine::Session& s) { return s.model.get() == dying; });
+      for (const auto& session : sessions) {
+        MERRITT_CHECK(found.engine().close_session(std::static_pointer_cast<engine::Session>(session)));
+      }
+      return found.engine().unload_model(found.object);
+    });
+  });
+}
+
+int32_t merritt_model_info_get(merritt_model handle, merritt_model_info* out, merritt_error** error) {
+  return guard(error, [&]() -> Status {
+    MERRITT_TRY(const auto found, find(handle));
+    return write_info(model_info(*found), "merritt_model_info", out);
+  });
+}
+
+int32_t merritt_model_tokenize(merritt_model handle, const char* text, size_t text_length, uint32_t flags,
+                               int32_t* tokens, size_t capacity, size_t* count, merritt_error** error) {
+  return guard(error, [&]() -> Status {
+    MERRITT_TRY(const auto found, find(handle));
+    std::string_view input;
+    MERRITT_CHECK(read_string(text, text_length, limits::kPromptBytesMax, "text", input));
+    MERRITT_CHECK(check_flags(flags, MERRITT_TOKENIZE_RAW | MERRITT_TOKENIZE_SPECIAL, "MERRITT_TOKENIZE_*"));
+    std::vector<int32_t> ids;
+    const tokens::EncodeOptions encode{.add_bos_eos = (flags & MERRITT_TOKENIZE_RAW) == 0,
+                                       .parse_special = (flags & MERRITT_TOKENIZE_SPECIAL) != 0};
+    MERRITT_CHECK(found->tokenizer->encode(input, encode, ids));
+    return write_buffer(ids.data(), ids.size(), tokens, capacity, count, "tokens");
+  });
+}
+
+int32_t merritt_model_detokenize(merritt_model handle, const int32_t* tokens, size_t count, uint32_t flags, char* text,
+                                 size_t capacity, size_t* length, merritt_error** error) {
+  return guard(error, [&]() -> Status {
+    MERRITT_TRY(const auto found, find(handle));
+    std::vector<int32_t> ids;
+    MERRITT_CHECK(read_tokens(tokens, count, found->file->info.vocabulary, "tokens", ids));
+    MERRITT_CHECK(check_flags(flags, MERRITT_DETOKENIZE_SPECIAL, "MERRITT_DETOKENIZE_*"));
+    tokens::Detokenizer detokenizer(*found->tokenizer, (flags & MERRITT_DETOKENIZE_SPECIAL) != 0);
+    std::string out;
+    for (const int32_t id : ids) detokenizer.push(id, out);
+    detokenizer.flush(out);
+    return write_buffer(out.data(), out.size(), text, capacity, length, "text");
+  });
+}
+
+int32_t merritt_model_render_chat(merritt_model handle, const merritt_message* messages, size_t n_messages, char* text,
+                                  size_t capacity, size_t* length, merritt_error** error) {
+  return guard(error, [&]() -> Status {
+    MERRITT_TRY(const auto found, find(handle));
+    MERRITT_TRY(const std::string rendered, render_chat(*found, messages, n_messages));
+    return write_buffer(rendered.data(), rendered.size(), text, capacity, length, "text");
+  });
+}
+
+int32_t merritt_model_eval(merritt_model handle, merritt_tenant tenant, const int32_t* tokens, size_t count,
+                           uint32_t flags, float* logits, size_t logits_length, merritt_error** error) {
+  return guard(error, [&]() -> Status {
+    MERRITT_TRY(const auto found, find(handle));
+    MERRITT_TRY(const auto owner, find(tenant));
+    if (found.pin.index() != owner.pin.index()) {
+      return Status(Code::kFailedPrecondition, "the model and the tenant belong to different engines");
+    }
+    MERRITT_CHECK(check_flags(flags, MERRITT_EVAL_DECODE, "MERRITT_EVAL_*"));
+    std::vector<int32_t> ids;
+    MERRITT_CHECK(read_tokens(tokens, count, found->file->info.vocabulary, "tokens", ids));
+    if (ids.empty()) return invalid("count is 0");
+    const size_t needed = ids.size() * found->file->info.vocabulary;
+    if (logits == nullptr || logits_length != needed) {
+      return invalid("logits has " + std::to_string(logits == nullptr ? 0 : logits_length) + " floats; needed are " +
+                     std::to_string(needed) + " (count * vocabulary)");
+    }
+    return engine::evaluate(found.engine(), owner.object, found.object, std::move(ids),
+                            {logits, (flags & MERRITT_EVAL_DECODE) != 0});
+  });
+}
+
+int32_t merritt_model_trace_kernels(merritt_model handle, uint32_t row_class, char* text, size_t capacity,
+                                    size_t* length, merritt_error** error) {
+  return guard(error, [&]() -> Status {
+    MERRITT_TRY(const auto found, find(handle));
+    if (row_class > MRT_CLASS_GENERATED) return invalid("row_class is " + std::to_string(row_class) + "; 0 or 1");
+    MERRITT_TRY(const std::string trace, found->compiled->trace(*found->file, row_class));
+    return write_buffer(trace.data(), trace.size(), text, capacity, length, "text");
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first thing that happens to a request on the step thread: its prompt meets the session's cache, and it is queued.
+#include <algorithm>
+
+#include "engine/engine.hpp"
+
+namespace merritt::engine {
+
+void Engine::begin(const std::shared_ptr<Request>& request) {
+  Session& session = *request->session;
+  Model& model = *session.model;
+  request->id = next_request_id_++;
+  model.requests.emplace(request->id, request);
+  Status outcome;
+  if (session.closed || model.closed || session.tenant->closed()) {
+    outcome = Status(Code::kNotFound, "the session, its tenant or its model was destroyed");
+  } else {
+    outcome = place(model, *request);
+  }
+  if (!outcome.ok()) {
+    session.tenant->leave_queue();
+    finish_request(model, *request, FinishReason::kError, std::move(outcome));
+    return;
+  }
+  if (request->cancelled) model.scheduler->cancel(request->id);
+}
+
+Status Engine::place(Model& model, Request& request) {
+  Session& session = *request.session;
+  if (session.sequence == kv::SequenceId::kNone) {
+    session.sequence = model.cache->create(session.tenant->kv_account(), next_seq_key_++);
+    session.history.reserve(model.context_max);
+  }
+  if (request.params.conversation) MERRITT_CHECK(match_cache(model, request));
+  if (!request.choices.empty()) request.choices[0].sequence = session.sequence;
+
+  const bool eval = request.params.eval.logits != nullptr;
+  const uint32_t prompt_tokens = static_cast<uint32_t>(request.params.prompt.size()) - request.prompt_skip;
+  const uint32_t length = session.length + prompt_tokens;
+  request.max_new_tokens = eval ? 0 : std::min(request.params.max_tokens, model.context_max - length);
+  request.stats.cached_tokens = request.prompt_skip;
+
+  scheduler::Submission submission;
+  submission.request = request.id;
+  submission.tenant = session.tenant.get();
+  submission.sequence = session.sequence;
+  submission.prompt_tokens = prompt_tokens;
+  submission.max_new_tokens = request.max_new_tokens;
+  submission.n = request.params.n;
+  submission.deadline_ns = request.params.deadline_ns;
+  if (eval) {
+    submission.prompt_rows = scheduler::Rows::kAll;
+    submission.prompt_chunk = request.params.eval.decode ? 1 : 0;
+    submission.prompt_class = request.params.eval.decode ? kv::TokenClass::kGenerated : kv::TokenClass::kPrompt;
+  }
+  return model.scheduler->submit(submission);
+}
+
+// A conversation is given whole: the longest prefix that the cache holds is kept, the rest of the cache dropped. At least
+// one token must be run to have logits. Where a windowed layer has dropped what the new position needs, all is run again.
+Status Engine::match_cache(Model& model, Request& request) {
+  Session& session = *request.session;
+  const auto& prompt = request.params.prompt;
+  const size_t most = std::min(session.history.size(), prompt.size() - 1);
+  uint32_t common = 0;
+  while (common < most && session.history[common] == prompt[common]) ++common;
+  if (common < session.history.size()) {
+    if (common != 0 && common < model.cache->lowest_truncation(session.sequence)) common = 0;
+    MERRITT_CHECK(model.cache->truncate(session.sequence, common));
+    session.history.resize(common);
+    session.length = common;
+  }
+  request.prompt_skip = common;
+  return {};
+}
+
+}  // namespace merritt::engine

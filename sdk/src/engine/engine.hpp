@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: composition root of everything below the C ABI. One step thread runs all models' steps; other threads talk
+// to it by posting commands, which it drains between steps.
+//
+// Threads: every public function may be called from any thread unless it says otherwise. Functions that change what the
+// step thread owns post a command and wait for it (bounded by one step).
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "backend/device.hpp"
+#include "backend/executor.hpp"
+#include "backend/ledger.hpp"
+#include "backend/loader.hpp"
+#include "base/os/fork_marker.hpp"
+#include "base/status.hpp"
+#include "engine/model.hpp"
+#include "engine/request.hpp"
+#include "engine/session.hpp"
+#include "observe/log.hpp"
+#include "tenant/tenant.hpp"
+
+namespace merritt::engine {
+
+struct EngineOptions {
+  uint32_t threads = 0;
+  uint32_t isa_max = 0;
+  uint64_t memory_bytes_max = 0;
+  observe::LogLevel log_level = observe::LogLevel::kInfo;
+  observe::LogCallback log;                // empty = dropped
+  backend::LedgerCallback ledger;          // empty = none
+  backend::HostExecutor executor;          // empty = the engine's own threads
+  backend::LoaderOptions loader;           // directories and trust list
+};
+
+struct ModelLoadOptions {
+  std::string path;
+  std::string backend;                     // empty = the first that accepts the model
+  CompileOptions compile;                  // zeros = defaults
+  std::function<bool(float)> progress;     // true = cancel
+};
+
+struct EngineStats {
+  uint32_t threads = 0;
+  uint64_t memory_bytes = 0, memory_bytes_peak = 0, kv_bytes = 0, weight_bytes = 0;
+  uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, steps_mixed = 0;
+  uint64_t requests_running = 0, requests_waiting = 0;
+};
+
+class Engine {
+ public:
+  static Result<std::unique_ptr<Engine>> create(EngineOptions options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Ends every request and refuses new work; safe to call twice. Waiting readers wake.
+  void shutdown();
+  bool in_forked_child() const { return fork_marker_.in_child(); }
+
+  // ---- backends (engine/backends.cpp)
+  Result<const backend::Plugin*> load_backend(const std::string& path);
+  Result<uint32_t> load_backends();
+  Result<std::shared_ptr<backend::Device>> backend_at(uint32_t index) const;
+
+  // ---- models (engine/load_model.cpp)
+  Result<std::shared_ptr<Model>> load_model(ModelLoadOptions options);
+  Status unload_model(const std::shared_ptr<Model>& model);
+
+  // ---- tenants and sessions (engine/sessions.cpp)
+  Result<std::shared_ptr<tenant::Tenant>> create_tenant(std::string_view name, const tenant::TenantLimits& limits);
+  Status close_tenant(const std::shared_ptr<tenant::Tenant>& tenant);
+  Result<std::shared_ptr<Session>> open_session(std::shared_ptr<tenant::Tenant> tenant, std::shared_ptr<Model> model);
+  Status close_session(const std::shared_ptr<Session>& session);
+  Status truncate_session(const std::shared_ptr<Session>& session, uint32_t position);
+  Result<std::shared_ptr<Session>> fork_session(const std::shared_ptr<Session>& session);
+
+  // ---- requests (engine/submit.cpp)
+  Result<std::shared_ptr<Request>> submit(const std::shared_ptr<Session>& session, RequestParams params);
+  void cancel(Request& request);
+
+  EngineStats stats() const;
+  uint64_t now_ns() const;
+  observe::Log& log() { return *log_; }
+  uint32_t threads() const { return threads_; }
+
+ private:
+  using Command = std::function<void()>;
+
+  Engine() = default;
+  // The devices of the backend called `id`, or all in the order of preference.
+  Result<std::vector<std::shared_ptr<backend::Device>>> devices_for(const std::string& id) const;
+  void start_step_thread();
+  // False when the engine is shutting down: the command was not taken.
+  bool post(Command command);
+  // Runs `command` on the step thread and waits for it; runs it here when the step thread is not there (any more).
+  Status call(std::function<Status()> command);
+
+  // ---- the step thread (engine/step.cpp, begin.cpp, hand_out.cpp, finish.cpp)
+  struct Draw {
+    size_t run;
+    uint32_t choice;
+    Result<sampling::Drawn> drawn;
+  };
+  void step_thread_main();
+  bool wait_for_work();
+  bool has_work() const;
+  bool step(Model& model);
+  bool prepare_pages(Model& model, const scheduler::BatchPlan& plan);
+  void fill_staging(Model& model, const scheduler::BatchPlan& plan);
+  void draw(Model& model, const scheduler::BatchPlan& plan);
+  Status commit(Model& model, const scheduler::BatchPlan& plan);
+
+  void begin(const std::shared_ptr<Request>& request);
+  Status place(Model& model, Request& request);
+  Status match_cache(Model& model, Request& request);
+
+  void hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t step_number);
+  void note_progress(Request& request, const scheduler::Run& run);
+  bool fork_samples(Model& model, Request& request);
+  void take_draw(Model& model, Request& request, Draw& draw, uint64_t step_number);
+
+  void end_choice(Model& model, Request& request, uint32_t choice_index, FinishReason reason, uint64_t step_number);
+  void fail_request(Model& model, uint64_t id, Status failure);
+  void finish_request(Model& model, Request& request, FinishReason reason, Status failure);
+  void end_planned(Model& model, const scheduler::BatchPlan& plan);
+  void mark_started(Model& model, const scheduler::BatchPlan& plan, uint64_t now);
+  void handle_step_failure(Model& model, const scheduler::BatchPlan& plan, Status failure, uint32_t blast,
+                           uint32_t culprit);
+  void end_all_requests();
+  void publish_load();
+
+  std::unique_ptr<observe::Log> log_;
+  std::unique_ptr<backend::Ledger> ledger_;
+  std::unique_ptr<backend::Executor> executor_;
+  std::unique_ptr<backend::Loader> loader_;
+  ForkMarker fork_marker_;
+  uint32_t threads_ = 1;
+  uint32_t isa_max_ = 0;
+
+  mutable std::mutex backends_mutex_;  // guards devices_
+  std::vector<std::shared_ptr<backend::Device>> devices_;
+
+  mutable std::mutex mutex_;  // guards all down to the blank line
+  std::condition_variable wake_;
+  std::vector<Command> inbox_;
+  std::vector<std::weak_ptr<tenant::Tenant>> tenants_;
+  uint32_t next_tenant_id_ = 1;
+  bool stopping_ = false;
+  bool step_thread_runs_ = false;
+  std::thread step_thread_;
+  std::mutex inline_mutex_;  // serialises commands run by callers while there is no step thread
+
+  // Step thread.
+  std::vector<std::shared_ptr<Model>> models_;
+  std::vector<uint32_t> accepted_;   // of the step in hand, as draws_
+  std::vector<Draw> draws_;
+  std::vector<float> logits_scratch_;
+  uint64_t next_request_id_ = 1;
+  uint64_t next_seq_key_ = 1;
+  bool idle_turn_ = false;           // the last turn over all models ran nothing
+  uint32_t stop_step_ = 0;           // set by shutdown, read by the running step
+
+  std::atomic<uint64_t> steps_{0}, prompt_tokens_{0}, generated_tokens_{0}, steps_mixed_{0};
+  std::atomic<uint64_t> requests_running_{0}, requests_waiting_{0};
+};
+
+}  // namespace merritt::engine

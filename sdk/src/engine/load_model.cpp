@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loading and unloading a model, on the caller's thread; the step thread only gets the finished object.
+#include <algorithm>
+
+#include "base/limits.hpp"
+#include "engine/engine.hpp"
+#include "model/vocabulary.hpp"
+#include "model/weights/source.hpp"
+
+namespace merritt::engine {
+namespace {
+
+constexpr uint32_t kContextDefault = 4096;
+
+Status check_options(CompileOptions& options, const model::ModelInfo& info) {
+  if (options.context_max == 0) options.context_max = std::min(info.context_length, kContextDefault);
+  if (options.context_max > info.context_length) {
+    return Status(Code::kInvalidArgument, "context_max is " + std::to_string(options.context_max) +
+                                              "; the model was trained for " + std::to_string(info.context_length));
+  }
+  if (options.sequences_max > limits::kSequencesMax) {
+    return Status(Code::kInvalidArgument, "sequences_max is " + std::to_string(options.sequences_max) +
+                                              "; the limit is " + std::to_string(limits::kSequencesMax));
+  }
+  if (options.step_tokens_max > limits::kStepTokensMax || options.step_tokens_max < options.sequences_max) {
+    return Status(Code::kInvalidArgument, "step_tokens_max is " + std::to_string(options.step_tokens_max) +
+                                              "; it must be in [sequences_max, " +
+                                              std::to_string(limits::kStepTokensMax) + "]");
+  }
+  if (options.page_tokens > limits::kPageTokensMax) {
+    return Status(Code::kInvalidArgument, "page_tokens is " + std::to_string(options.page_tokens) +
+                                              "; the limit is " + std::to_string(limits::kPageTokensMax));
+  }
+  options.rows_max = options.sequences_max;
+  return {};
+}
+
+// The model's own template first; else a built-in one of its architecture; else none, with the reason kept for whoever
+// asks for a conversation.
+Status attach_chat_template(Model& model, const std::string& source) {
+  std::string text = source, name = "model";
+  if (text.empty()) {
+    const auto builtin = tokens::builtin_chat_template(model.file->info.architecture);
+    if (!builtin.has_value()) return {};
+    text = builtin->text;
+    name = "builtin:" + std::string(builtin->name);
+  }
+  auto compiled = tokens::ChatTemplate::compile(text);
+  if (compiled.ok()) {
+    model.chat_template = std::move(compiled).value();
+    model.chat_template_name = name;
+  } else {
+    model.chat_template_problem = std::string(compiled.status().message()) + "; give the prompt as raw text";
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
+  MERRITT_TRY(auto devices, devices_for(options.backend));
+  MERRITT_TRY(auto source, model::weights::open_file_source(options.path));
+  auto model = std::make_shared<Model>();
+  MERRITT_TRY(auto file, model::open_model(std::move(source)));
+  model->file = std::make_unique<model::ModelFile>(std::move(file));
+  MERRITT_CHECK(check_options(options.compile, model->file->info));
+  MERRITT_TRY(tokens::Vocabulary vocabulary, model::load_vocabulary(model->file->gguf));
+  const std::string chat_template = vocabulary.chat_template;
+  MERRITT_TRY(model->tokenizer, tokens::Tokenizer::create(std::move(vocabulary)));
+  MERRITT_CHECK(attach_chat_template(*model, chat_template));
+
+  Status refusal;
+  for (const auto& device : devices) {
+    auto compiled = CompiledModel::create(device, *model->file, options.compile, options.progress);
+    if (compiled.ok()) {
+      model->compiled = std::move(compiled).value();
+      model->backend_id = device->plugin().id();
+      break;
+    }
+    refusal = std::move(compiled).status();
+    log_->warning("backend " + device->plugin().id() + " declined the model: " + std::string(refusal.message()));
+    if (refusal.code() != Code::kUnsupported) break;  // only "I cannot" makes the next one worth asking
+  }
+  if (model->compiled == nullptr) return refusal;
+  const std::vector<kv::GroupShape> shapes = model->compiled->group_shapes();
+  MERRITT_TRY(model->cache, kv::Cache::make(shapes, *model->compiled));
+  scheduler::Limits limits;
+  limits.step_tokens_max = options.compile.step_tokens_max;
+  limits.sequences_max = options.compile.sequences_max;
+  limits.rows_max = options.compile.rows_max;
+  model->scheduler = std::make_unique<scheduler::Scheduler>(limits, *model->cache);
+  model->context_max = options.compile.context_max;
+  model->sequences_max = options.compile.sequences_max;
+  model->file->release_metadata();
+
+  start_step_thread();
+  MERRITT_CHECK(call([this, model]() -> Status {
+    models_.push_back(model);
+    return {};
+  }));
+  return model;
+}
+
+Status Engine::unload_model(const std::shared_ptr<Model>& model) {
+  model->closed = true;
+  return call([this, model]() -> Status {
+    std::vector<std::shared_ptr<Request>> running;
+    for (const auto& [id, request] : model->requests) running.push_back(request);
+    for (const auto& request : running) finish_request(*model, *request, FinishReason::kCancelled, Status());
+    std::erase(models_, model);
+    return {};
+  });
+}
+
+}  // namespace merritt::engine

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// A request: one generation (or one teacher-forced evaluation) on a session.
+//
+// Threads: params, the prompt and the owners are immutable after submit. `cancel` may be set by anyone. Everything under
+// "step thread" belongs to the step thread alone; stats are published under the stream's own lock discipline (atomics).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/stream.hpp"
+#include "kv/cache.hpp"
+#include "sampling/sampler.hpp"
+#include "tokens/detokenizer.hpp"
+#include "tokens/stop.hpp"
+
+namespace merritt::engine {
+
+class Session;
+
+// Where a teacher-forced evaluation puts its logits: [tokens, vocabulary] f32, owned by the waiting caller.
+struct EvalTarget {
+  float* logits = nullptr;
+  bool decode = false;  // one token a step, in class generated
+};
+
+struct RequestParams {
+  std::vector<int32_t> prompt;
+  uint64_t prompt_bytes = 0;
+  bool conversation = false;  // prompt is the whole conversation; what is cached of it is not run again
+  uint32_t max_tokens = 0;
+  uint32_t n = 1;
+  bool ignore_eos = false;
+  bool echo_special = false;
+  sampling::SamplingParams sampling;
+  std::vector<std::string> stop_strings;
+  std::vector<int32_t> stop_tokens;
+  uint64_t deadline_ns = 0;  // absolute on the engine's clock; 0 = none
+  EvalTarget eval;
+};
+
+// One of the n samples of a request. Step thread only.
+struct Choice {
+  kv::SequenceId sequence{};
+  std::unique_ptr<sampling::Sampler> sampler;
+  std::unique_ptr<tokens::Detokenizer> detokenizer;
+  std::unique_ptr<tokens::StopMatcher> stop;
+  int32_t next_token = -1;   // drawn, not yet run
+  uint32_t generated = 0;
+  FinishReason finish = FinishReason::kNone;
+};
+
+struct RequestStats {
+  std::atomic<uint32_t> finish_reason{0}, prompt_tokens{0}, cached_tokens{0}, generated_tokens{0}, steps{0};
+  std::atomic<uint64_t> submitted_ns{0}, started_ns{0}, first_token_ns{0}, last_token_ns{0};
+};
+
+class Request : public std::enable_shared_from_this<Request> {
+ public:
+  Request(RequestParams p, std::shared_ptr<Session> s) : params(std::move(p)), session(std::move(s)) {}
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+  const RequestParams params;
+  const std::shared_ptr<Session> session;
+  Stream stream;
+  RequestStats stats;
+  std::atomic<bool> cancelled{false};
+
+  // Step thread.
+  uint64_t id = 0;
+  std::vector<Choice> choices;
+  uint32_t prompt_skip = 0;     // of params.prompt, what the session's cache held already
+  uint32_t max_new_tokens = 0;  // max_tokens, or what the context has room for
+  uint32_t eval_rows = 0;       // rows of logits handed out
+  bool finished = false;
+
+  // The i-th token that has to be run.
+  int32_t prompt_at(uint32_t i) const { return params.prompt[prompt_skip + i]; }
+};
+
+}  // namespace merritt::engine

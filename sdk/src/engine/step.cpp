@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// The step loop, on the engine's one step thread: commands of other threads, then one step of every model with work.
+//
+//   plan ─▶ pages ─▶ staging ─▶ run on the device ─▶ draw tokens ─▶ commit ─▶ hand out text
+//
+// Outputs of a step may be read (and overwritten as scratch) only between run and commit, so tokens are drawn first and
+// handed out after the commit. A step that fails advances nobody.
+#include <algorithm>
+
+#include "engine/engine.hpp"
+
+namespace merritt::engine {
+
+void Engine::step_thread_main() {
+  while (wait_for_work()) {
+    bool worked = false;
+    for (size_t i = 0; i < models_.size(); ++i) worked |= step(*models_[i]);
+    idle_turn_ = !worked;
+  }
+}
+
+bool Engine::step(Model& model) {
+  if (model.scheduler->idle()) return false;
+  const uint64_t began_ns = now_ns();
+  const scheduler::BatchPlan& plan = model.scheduler->plan(began_ns);
+  end_planned(model, plan);
+  mark_started(model, plan, began_ns);
+  publish_load();
+  if (plan.empty() || !prepare_pages(model, plan)) return !plan.ended.empty();
+  fill_staging(model, plan);
+
+  uint32_t blast = MRT_BLAST_CALL, culprit = UINT32_MAX;
+  Status outcome = model.compiled->run_step(plan.n_tokens, static_cast<uint32_t>(plan.runs.size()), plan.n_rows,
+                                            &stop_step_, &blast, &culprit);
+  if (!outcome.ok()) {
+    handle_step_failure(model, plan, std::move(outcome), blast, culprit);
+    return true;
+  }
+  const uint64_t step_number = steps_.fetch_add(1) + 1;
+  draw(model, plan);
+  outcome = commit(model, plan);
+  if (!outcome.ok()) {
+    handle_step_failure(model, plan, std::move(outcome), MRT_BLAST_PROGRAM, UINT32_MAX);
+    return true;
+  }
+  hand_out(model, plan, step_number);
+  model.scheduler->step_done(now_ns() - began_ns);
+  publish_load();
+  return true;
+}
+
+// Sleeps until there is something to do, runs posted commands, and says whether to go on.
+bool Engine::wait_for_work() {
+  std::vector<Command> commands;
+  bool stopping = false;
+  {
+    std::unique_lock lock(mutex_);
+    const auto ready = [this] { return stopping_ || !inbox_.empty(); };
+    if (!has_work()) {
+      wake_.wait(lock, ready);
+    } else if (idle_turn_) {
+      // Requests wait, but none can start now (a tenant's limit, a deadline to come): look again soon.
+      wake_.wait_for(lock, std::chrono::milliseconds(1), ready);
+    }
+    commands.swap(inbox_);
+    stopping = stopping_;
+    if (stopping) step_thread_runs_ = false;  // from here on call() runs commands itself
+  }
+  for (Command& command : commands) command();
+  if (stopping) end_all_requests();
+  return !stopping;
+}
+
+bool Engine::has_work() const {
+  return std::any_of(models_.begin(), models_.end(), [](const auto& model) { return !model->scheduler->idle(); });
+}
+
+bool Engine::prepare_pages(Model& model, const scheduler::BatchPlan& plan) {
+  for (size_t i = 0; i < plan.runs.size(); ++i) {
+    Status prepared = model.cache->prepare_append(plan.runs[i].sequence, plan.runs[i].n_tokens);
+    if (prepared.ok()) continue;
+    for (size_t k = 0; k < i; ++k) model.cache->abort_append(plan.runs[k].sequence);
+    fail_request(model, plan.runs[i].request, std::move(prepared));
+    return false;
+  }
+  return true;
+}
+
+void Engine::fill_staging(Model& model, const scheduler::BatchPlan& plan) {
+  const mrt_staging& staging = model.compiled->staging();
+  uint32_t token = 0, row = 0;
+  for (uint32_t s = 0; s < plan.runs.size(); ++s) {
+    const scheduler::Run& run = plan.runs[s];
+    const Request& request = *model.requests.at(run.request);
+    const uint32_t past = model.cache->length(run.sequence);
+    staging.seq_first[s] = token;
+    staging.seq_tokens[s] = run.n_tokens;
+    staging.seq_past[s] = past;
+    staging.seq_class[s] = static_cast<uint32_t>(run.token_class);
+    staging.seq_key[s] = model.cache->seq_key(run.sequence);
+    if (staging.seq_adapter != nullptr) staging.seq_adapter[s] = nullptr;
+    staging.seq_status[s] = MRT_OK;
+    for (uint32_t i = 0; i < run.n_tokens; ++i, ++token) {
+      const int32_t id = run.prompt ? request.prompt_at(run.prompt_first + i) : request.choices[run.choice].next_token;
+      staging.token[token] = static_cast<uint32_t>(id);
+      staging.position[token] = past + i;
+    }
+    for (uint32_t i = run.n_rows; i != 0; --i) staging.rows[row++] = token - i;
+    for (uint32_t g = 0; g < model.cache->n_groups(); ++g) {
+      const kv::PageTable table = model.cache->pages(run.sequence, g);
+      std::copy(table.pages.begin(), table.pages.end(), staging.pages[g] + size_t{s} * model.compiled->max_pages(g));
+      staging.page_base[g][s] = table.base;
+    }
+  }
+}
+
+// Draws a token for every wanted row, or copies the row to whoever evaluates. Outputs are scratch: the last choice of a
+// row samples in place, the others from a copy.
+void Engine::draw(Model& model, const scheduler::BatchPlan& plan) {
+  const mrt_staging& staging = model.compiled->staging();
+  const size_t width = staging.output[0].width;
+  draws_.clear();
+  size_t row = 0;
+  for (size_t s = 0; s < plan.runs.size(); ++s) {
+    const scheduler::Run& run = plan.runs[s];
+    Request& request = *model.requests.at(run.request);
+    float* logits = staging.output[0].data + row * width;
+    row += run.n_rows;
+    if (staging.seq_status[s] != MRT_OK || run.n_rows == 0) continue;
+    if (request.params.eval.logits != nullptr) {
+      std::copy_n(logits, run.n_rows * width, request.params.eval.logits + size_t{request.eval_rows} * width);
+      continue;
+    }
+    const uint32_t first = run.last_of_prompt ? 0 : run.choice;
+    const uint32_t last = run.last_of_prompt ? request.params.n - 1 : run.choice;
+    for (uint32_t c = first; c <= last; ++c) {
+      std::span<float> scratch(logits, width);
+      if (c != last) {
+        logits_scratch_.assign(logits, logits + width);
+        scratch = logits_scratch_;
+      }
+      draws_.push_back({s, c, request.choices[c].sampler->sample(scratch, nullptr)});
+    }
+  }
+}
+
+Status Engine::commit(Model& model, const scheduler::BatchPlan& plan) {
+  const mrt_staging& staging = model.compiled->staging();
+  accepted_.resize(plan.runs.size());
+  for (size_t s = 0; s < plan.runs.size(); ++s) {
+    accepted_[s] = staging.seq_status[s] == MRT_OK ? plan.runs[s].n_tokens : 0;
+  }
+  return model.compiled->commit(accepted_);
+}
+
+}  // namespace merritt::engine

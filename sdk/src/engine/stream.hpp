@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The events of one request, from the step thread to whoever reads them.
+//
+// Threads: push and fail by the step thread; next by one reader at a time. A reader that is slow or absent never holds up
+// the step thread: the queue is bounded by what the request may produce (max_tokens * n events and their ends).
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <string>
+
+#include "base/status.hpp"
+
+namespace merritt::engine {
+
+enum class EventKind : uint32_t { kNone = 0, kText = 1, kChoiceEnd = 2, kEnd = 3 };
+enum class FinishReason : uint32_t {
+  kNone = 0,
+  kEos = 1,
+  kStop = 2,
+  kLength = 3,
+  kCancelled = 4,
+  kDeadline = 5,
+  kError = 6,
+};
+
+struct Event {
+  EventKind kind = EventKind::kNone;
+  uint32_t choice = 0;
+  FinishReason finish_reason = FinishReason::kNone;
+  int32_t token = -1;
+  float logprob = 0;
+  std::string text;
+  uint64_t step = 0;
+};
+
+class Stream {
+ public:
+  void push(Event event);
+  // Ends the stream: the reader gets `failure` once (when it is not ok), then the end event for ever.
+  void end(FinishReason reason, Status failure, uint64_t step);
+  // Waits up to timeout_ms (kForever = without end) for the next event. kNone = the time passed.
+  Result<Event> next(uint32_t timeout_ms);
+  bool ended() const;
+
+  static constexpr uint32_t kForever = 0xFFFFFFFFu;
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Event> events_;
+  Status failure_;
+  Event end_event_;
+  bool ended_ = false;
+};
+
+}  // namespace merritt::engine
