@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// An engine without a model, for tests: carries out plans on real page tables, checks every invariant of a plan, and
+// writes down what happened.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "scheduler/scheduler.hpp"
+
+namespace merritt::scheduler {
+
+class NoBytes final : public kv::PageVerbs {
+ public:
+  Status copy(uint32_t, uint32_t, uint32_t, uint32_t) override { return {}; }
+  Status zero(uint32_t, std::span<const uint32_t>) override { return {}; }
+};
+
+struct Live {
+  Submission s;
+  uint32_t prompt_done = 0;
+  std::vector<kv::SequenceId> choices;  // kNone = not forked, or ended
+  std::vector<uint32_t> generated;
+  uint64_t submitted_step = 0, started_step = 0;
+  bool started = false;
+};
+
+class Driver {
+ public:
+  explicit Driver(
+      const Limits& l,
+      std::vector<kv::GroupShape> shapes = {{.window = 0, .page_tokens = 16, .n_pages = 4096, .page_bytes = 16}})
+      : limits(l), cache(std::move(kv::Cache::make(shapes, verbs_)).value()), scheduler(l, *cache) {}
+
+  tenant::Tenant* add_tenant(const tenant::TenantLimits& tenant_limits = {}) {
+    const auto id = static_cast<uint32_t>(tenants.size() + 1);
+    tenants.push_back(std::move(tenant::Tenant::create(TenantId{id}, "t" + std::to_string(id), tenant_limits)).value());
+    return tenants.back().get();
+  }
+
+  // Admits and submits on a fresh sequence (or the given one); 0 = refused, with `refusal` set.
+  uint64_t submit(tenant::Tenant* tenant, uint32_t prompt, uint32_t max_new, uint32_t n = 1, uint64_t deadline = 0,
+                  kv::SequenceId sequence = kv::SequenceId::kNone) {
+    Submission s{.request = next_request++,
+                 .tenant = tenant,
+                 .sequence = sequence,
+                 .prompt_tokens = prompt,
+                 .max_new_tokens = max_new,
+                 .n = n,
+                 .deadline_ns = deadline};
+    return submit(s);
+  }
+  uint64_t submit(Submission s) {
+    refusal = s.tenant->admit({.sequences = s.n}, scheduler.load());
+    if (!refusal.ok()) return 0;
+    if (s.request == 0) s.request = next_request++;
+    if (s.sequence == kv::SequenceId::kNone) s.sequence = cache->create(s.tenant->kv_account());
+    refusal = scheduler.submit(s);
+    if (!refusal.ok()) {
+      s.tenant->leave_queue();
+      cache->release(s.sequence);
+      return 0;
+    }
+    Live live{.s = s, .prompt_done = 0, .choices = {}, .generated = {}, .submitted_step = step_number};
+    live.choices.resize(s.n);
+    live.choices[0] = s.sequence;
+    live.generated.resize(s.n);
+    requests[s.request] = live;
+    return s.request;
+  }
+
+  const BatchPlan& step(bool fail = false) {
+    ++step_number;
+    now_ns += 1'000'000;
+    const BatchPlan& plan = scheduler.plan(now_ns);
+    note(plan);
+    check(plan);
+    for (const Ended& ended : plan.ended) {
+      outcomes[ended.request] = ended.reason;
+      if (ended.reason == EndReason::kRefused) failures[ended.request] = ended.failure;
+      forget(ended.request);
+    }
+    for (const uint64_t request : plan.started) {
+      requests.at(request).started = true;
+      requests.at(request).started_step = step_number;
+    }
+    for (const Run& run : plan.runs) {
+      const Status prepared = cache->prepare_append(run.sequence, run.n_tokens);
+      EXPECT_TRUE(prepared.ok()) << "an admitted sequence ran out: " << prepared.message();
+    }
+    for (const Run& run : plan.runs) {
+      if (fail) {
+        cache->abort_append(run.sequence);
+        continue;
+      }
+      EXPECT_TRUE(cache->commit(run.sequence, run.n_tokens, run.token_class).ok());
+      scheduler.advance(run.request, run.choice, run.n_tokens);
+      carry_out(run);
+    }
+    scheduler.step_done(1'000'000);
+    return plan;
+  }
+
+  // Steps until nothing is left, or `most` steps are gone.
+  void drain(uint64_t most) {
+    for (; most != 0 && !scheduler.idle(); --most) step();
+    EXPECT_TRUE(scheduler.idle()) << "requests are left over";
+  }
+
+  bool done(uint64_t request) const { return outcomes.contains(request) || finished.contains(request); }
+
+  Limits limits;
+
+ private:
+  NoBytes verbs_;
+
+ public:
+  std::unique_ptr<kv::Cache> cache;
+  Scheduler scheduler;
+  std::vector<std::shared_ptr<tenant::Tenant>> tenants;
+  std::map<uint64_t, Live> requests;
+  std::map<uint64_t, EndReason> outcomes;
+  std::map<uint64_t, Status> failures;
+  std::map<uint64_t, uint64_t> finished;     // request -> step
+  std::map<uint64_t, uint64_t> first_token;  // request -> step
+  Status refusal;
+  std::string trace;
+  uint64_t now_ns = 0, step_number = 0, next_request = 1;
+  bool keep_sequences = false;  // ended requests leave their sequence behind, as sessions do
+
+ private:
+  void carry_out(const Run& run) {
+    Live& live = requests.at(run.request);
+    if (run.prompt) {
+      live.prompt_done += run.n_tokens;
+      if (!run.last_of_prompt) return;
+      if (live.s.max_new_tokens == 0) return finish(run.request);
+      for (uint32_t c = 1; c < live.s.n; ++c) {
+        auto forked = cache->fork(live.choices[0]);
+        ASSERT_TRUE(forked.ok()) << "a reserved fork failed: " << forked.status().message();
+        live.choices[c] = *forked;
+        ASSERT_TRUE(scheduler.add_choice(run.request, c, *forked).ok());
+      }
+      first_token[run.request] = step_number;
+      for (uint32_t c = 0; c < live.s.n; ++c) drawn(run.request, c);
+    } else {
+      drawn(run.request, run.choice);
+    }
+  }
+  // Choice c draws a token; choices end at different lengths.
+  void drawn(uint64_t request, uint32_t c) {
+    const auto found = requests.find(request);
+    if (found == requests.end()) return;
+    Live& live = found->second;
+    if (++live.generated[c] < std::max(1u, live.s.max_new_tokens - std::min(c, live.s.max_new_tokens - 1))) return;
+    scheduler.end_choice(request, c);
+    if (c != 0) cache->release(live.choices[c]);
+    if (c != 0) live.choices[c] = kv::SequenceId::kNone;
+    live.generated[c] = UINT32_MAX;
+    for (const uint32_t generated : live.generated) {
+      if (generated != UINT32_MAX) return;
+    }
+    finish(request);
+  }
+  void finish(uint64_t request) {
+    scheduler.finish(request);
+    finished[request] = step_number;
+    forget(request);
+  }
+  void forget(uint64_t request) {
+    const Live& live = requests.at(request);
+    for (uint32_t c = keep_sequences ? 1 : 0; c < live.choices.size(); ++c) cache->release(live.choices[c]);
+    requests.erase(request);
+  }
+
+  void check(const BatchPlan& plan) {
+    uint32_t tokens = 0, rows = 0, prompt_tokens = 0;
+    std::set<kv::SequenceId> seen;
+    std::set<std::pair<uint64_t, uint32_t>> runs;
+    bool prompts_began = false;
+    for (const Run& run : plan.runs) {
+      tokens += run.n_tokens;
+      rows += run.n_rows;
+      if (run.prompt) prompt_tokens += run.n_tokens;
+      EXPECT_GT(run.n_tokens, 0u);
+      EXPECT_LE(run.n_rows, run.n_tokens);
+      EXPECT_TRUE(seen.insert(run.sequence).second) << "a sequence stands in a step twice";
+      EXPECT_FALSE(prompts_began && !run.prompt) << "a decode after a prompt";
+      prompts_began |= run.prompt;
+      runs.insert({run.request, run.choice});
+      const Live& live = requests.at(run.request);
+      if (run.prompt) {
+        EXPECT_EQ(run.prompt_first, live.prompt_done);
+        EXPECT_EQ(run.last_of_prompt, live.prompt_done + run.n_tokens == live.s.prompt_tokens);
+        EXPECT_LE(run.prompt_first + run.n_tokens, live.s.prompt_tokens);
+      }
+    }
+    EXPECT_EQ(tokens, plan.n_tokens);
+    EXPECT_EQ(rows, plan.n_rows);
+    EXPECT_EQ(prompt_tokens, plan.n_prompt_tokens);
+    EXPECT_LE(tokens, limits.step_tokens_max);
+    EXPECT_LE(rows, limits.rows_max);
+    EXPECT_LE(plan.runs.size(), limits.sequences_max);
+    const std::set<uint64_t> started(plan.started.begin(), plan.started.end());
+    std::set<uint64_t> ended;
+    for (const Ended& e : plan.ended) ended.insert(e.request);
+    for (const auto& [request, live] : requests) {
+      if (!live.started || ended.contains(request) || live.prompt_done < live.s.prompt_tokens) continue;
+      for (uint32_t c = 0; c < live.choices.size(); ++c) {
+        if (live.generated[c] == UINT32_MAX) continue;
+        EXPECT_TRUE(runs.contains({request, c})) << "a decoding sequence was left out";
+      }
+    }
+  }
+
+  void note(const BatchPlan& plan) {
+    trace += std::to_string(step_number) + ":";
+    for (const Ended& e : plan.ended) trace += " !" + std::to_string(e.request);
+    for (const uint64_t request : plan.started) trace += " +" + std::to_string(request);
+    for (const Run& run : plan.runs) {
+      trace += " " + std::to_string(run.request) + "." + std::to_string(run.choice) + (run.prompt ? "p" : "d") +
+               std::to_string(run.n_tokens);
+    }
+    trace += "\n";
+  }
+};
+
+}  // namespace merritt::scheduler
