@@ -19,7 +19,7 @@ struct Feature {
 };
 constexpr Feature kFeatures[] = {{"avx2", 1},        {"fma", 1},         {"f16c", 1},     {"avx512f", 2},
                                  {"avx512bw", 2},    {"avx512dq", 2},    {"avx512vl", 2}, {"avx512_vnni", 3},
-                                 {"avx512_vbmi", 3}, {"avx512_bf16", 3}, {"amx_tile", 4}, {"amx_int8", 4},
+                                 {"avx512vbmi", 3}, {"avx512_bf16", 3}, {"amx_tile", 4}, {"amx_int8", 4},
                                  {"amx_bf16", 4}};
 
 int level_of(const std::string& isa_max) {

@@ -2,8 +2,10 @@
 """An engine: one scheduler, one memory budget, any number of models and tenants."""
 from __future__ import annotations
 
+import atexit
 import os
 import pathlib
+import weakref
 from typing import Any, Iterable, Union
 
 from . import _core, _locate
@@ -14,7 +16,17 @@ from .model import KV_TYPES, Model
 from .tenant import Tenant
 
 StrPath = Union[str, "os.PathLike[str]"]
+_open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 ISA_LEVELS = {"any": 0, "avx2": 1, "avx512": 2, "vnni": 3, "amx": 4}
+
+
+def _close_all() -> None:
+    for engine in list(_open_engines):
+        engine.close()
+
+
+# An engine has threads of its own; they end before the interpreter does.
+atexit.register(_close_all)
 
 
 class Engine(Handle):
@@ -46,6 +58,7 @@ class Engine(Handle):
             plugin_dirs=[str(folder) for folder in folders],
             publishers=_locate.read_trust(trust_file),
         )
+        _open_engines.add(self)
         self.refused: dict[str, str] = {}
         self._load_backends(folders, None if backends is None else list(backends))
 

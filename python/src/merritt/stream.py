@@ -62,11 +62,15 @@ class Stream(Handle, Iterator[str], AsyncIterator[str]):
 
     def events(self) -> Iterator[Event]:
         """The pieces of all choices."""
-        while not self._ended:
-            raw = self._request.next()
-            event = None if raw is None else self._take(raw)
-            if event is not None:
-                yield event
+        try:
+            while not self._ended:
+                raw = self._request.next()
+                event = None if raw is None else self._take(raw)
+                if event is not None:
+                    yield event
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     def __iter__(self) -> Stream:
         return self

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generation: streaming, whole text, async, cancelling, sampling options."""
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import merritt
+
+
+def test_streams_the_pieces_that_make_the_whole_text(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    stream = tenant.generate(model, "Once upon a time", raw=True, max_tokens=24)
+    pieces = list(stream)
+    assert len(pieces) > 1
+    assert "".join(pieces) == stream.text()
+    assert stream.finish in ("length", "eos")
+    assert stream.stats["generated_tokens"] == len(stream.tokens) <= 24
+    assert stream.stats["first_token_s"] > 0
+
+
+def test_greedy_gives_the_same_text_twice(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    first = tenant.generate(model, "Lily", raw=True, max_tokens=16, ignore_eos=True)
+    second = tenant.generate(model, "Lily", raw=True, max_tokens=16, ignore_eos=True)
+    assert first.text() == second.text()
+    assert first.tokens == second.tokens and len(first.tokens) == 16
+
+
+def test_a_seed_decides_the_sample(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    def sample(seed: int) -> list[int]:
+        stream = tenant.generate(model, "A", raw=True, max_tokens=24, temperature=1.5, seed=seed, ignore_eos=True)
+        stream.text()
+        return stream.tokens
+
+    assert sample(1) == sample(1)
+    assert sample(1) != sample(2)
+
+
+def test_n_choices_share_a_prompt(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    stream = tenant.generate(model, "The", raw=True, max_tokens=12, n=3, temperature=1.5, seed=5, ignore_eos=True)
+    texts = stream.texts()
+    assert len(texts) == 3
+    assert len(set(texts)) > 1
+
+
+def test_token_ids_are_a_prompt(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    ids = model.tokenize("Once upon a time")
+    by_ids = tenant.generate(model, ids, max_tokens=8, ignore_eos=True)
+    by_text = tenant.generate(model, "Once upon a time", raw=True, max_tokens=8, ignore_eos=True)
+    assert by_ids.text() == by_text.text()
+    assert tenant.generate(model, ids.tolist(), max_tokens=8, ignore_eos=True).text() == by_text.text()
+
+
+def test_a_stop_token_and_a_bias_are_honoured(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    free = tenant.generate(model, "Once", raw=True, max_tokens=4, ignore_eos=True)
+    free.text()
+    stopped = tenant.generate(model, "Once", raw=True, max_tokens=4, stop_tokens=[free.tokens[0]])
+    stopped.text()
+    assert stopped.finish == "eos"
+    biased = tenant.generate(
+        model, "Once", raw=True, max_tokens=4, ignore_eos=True, logit_bias={free.tokens[0]: float("-inf")}
+    )
+    biased.text()
+    assert free.tokens[0] not in biased.tokens
+
+
+def test_async_for_inside_a_running_loop(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    async def collect(prompt: str) -> str:
+        return "".join([piece async for piece in tenant.generate(model, prompt, raw=True, max_tokens=12)])
+
+    async def both() -> list[str]:
+        return await asyncio.gather(collect("One day"), collect("The sun"))
+
+    left, right = asyncio.run(both())
+    assert left == tenant.generate(model, "One day", raw=True, max_tokens=12).text()
+    assert right == tenant.generate(model, "The sun", raw=True, max_tokens=12).text()
+
+
+def test_cancelling_an_async_task_cancels_the_generation(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    async def run() -> merritt.Stream:
+        stream = tenant.generate(model, "Once", raw=True, max_tokens=400, ignore_eos=True)
+
+        async def read() -> None:
+            async for _ in stream:
+                pass
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return stream
+
+    stream = asyncio.run(run())
+    stream.text()
+    assert stream.finish in ("cancelled", "length")
+
+
+def test_cancel_ends_the_stream(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    stream = tenant.generate(model, "Once", raw=True, max_tokens=450, ignore_eos=True)
+    next(stream)
+    stream.cancel()
+    stream.text()
+    assert stream.finish == "cancelled"
+    assert len(stream.tokens) < 450
+
+
+def test_ctrl_c_cancels(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    stream = tenant.generate(model, "Once", raw=True, max_tokens=450, ignore_eos=True)
+    next(stream)
+    os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in stream:
+            time.sleep(0.001)
+    stream.cancel()
+    stream.text()
+    assert stream.finish == "cancelled"
+
+
+def test_two_tenants_share_steps(engine: merritt.Engine, model: merritt.Model) -> None:
+    before = engine.stats["steps_mixed"]
+    with engine.tenant("left") as left, engine.tenant("right") as right:
+        streams = [
+            tenant.generate(model, "Once", raw=True, max_tokens=64, ignore_eos=True) for tenant in (left, right)
+        ]
+        threads = [threading.Thread(target=stream.text) for stream in streams]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert streams[0].text() == streams[1].text()
+        assert left.usage["generated_tokens"] == 64
+    assert engine.stats["steps_mixed"] > before
+
+
+def test_a_session_remembers(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    with tenant.session(model) as session:
+        whole = tenant.generate(model, "Once upon", raw=True, max_tokens=12, ignore_eos=True)
+        whole.text()
+        session.generate("Once upon", raw=True, max_tokens=6, ignore_eos=True).text()
+        length = session.length
+        assert length >= 6
+        copy = session.fork()
+        session.truncate(2)
+        assert session.length == 2
+        assert copy.length == length
+        copy.close()
+
+
+def test_wrong_options_are_named(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    with pytest.raises(TypeError, match="maxtokens"):
+        tenant.generate(model, "x", maxtokens=3)  # type: ignore[call-arg]
+    with pytest.raises(merritt.InvalidArgumentError, match="top_p"):
+        tenant.generate(model, "x", raw=True, top_p=-1.0, temperature=1.0)
+    with pytest.raises(merritt.InvalidArgumentError) as caught:
+        tenant.generate(model, np.full(5000, 3))
+    assert "5000" in str(caught.value)
+    assert caught.value.code == 1
+
+
+def test_a_model_without_template_refuses_chat(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    if model.info["chat_template"] != "none":
+        pytest.fail("the test model is expected to have no chat template")
+    with pytest.raises(merritt.UnsupportedError):
+        tenant.session(model).chat("hello")
