@@ -35,10 +35,10 @@ GraphBuilder graph_of(const nlohmann::json& c) {
 
 // One step over all runs of the case; the hidden rows, positions, types and wanted rows are the case's own.
 int32_t run_case(const nlohmann::json& c, Rig* rig) {
-  std::vector<Run> runs;
+  std::vector<Chunk> runs;
   uint32_t first = 0;
   for (const uint32_t n : c["runs"]) {
-    Run run{rig->add_sequence(), {}, MRT_CLASS_PROMPT, true};
+    Chunk run{rig->add_sequence(), {}, MRT_CLASS_PROMPT, true};
     for (uint32_t t = first; t < first + n; ++t) run.tokens.push_back(c["ids"][t]);
     first += n;
     runs.push_back(run);
@@ -107,6 +107,7 @@ INSTANTIATE_TEST_SUITE_P(EveryPlugin, Ops, ::testing::ValuesIn(op_cases()), case
 TEST(Plugins, ReferenceAndFarDeviceAreThere) {
   EXPECT_FALSE(plugin_named("reference").name.empty());
   EXPECT_FALSE(plugin_named("fardevice").name.empty());
+  EXPECT_EQ(plugin_load_errors(), "");
 }
 
 }  // namespace

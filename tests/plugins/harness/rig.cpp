@@ -31,21 +31,35 @@ bool load_plugin(const std::string& path, PluginLibrary* out, std::string* reaso
   return true;
 }
 
-const std::vector<PluginLibrary>& plugins() {
-  static const std::vector<PluginLibrary> all = [] {
-    std::vector<PluginLibrary> found;
+namespace {
+struct Loaded {
+  std::vector<PluginLibrary> found;
+  std::string errors;
+};
+const Loaded& loaded() {
+  static const Loaded all = [] {
+    Loaded l;
     for (const auto& [name, folder] :
          {std::pair{"reference", "plugins"}, std::pair{"fardevice", "test_plugins"}, std::pair{"onednn", "plugins"}}) {
       const std::string path = output_dir() + "/lib/merritt/" + folder + "/libmerritt_" + name + ".so";
       PluginLibrary library;
       library.name = name;
       std::string reason;
-      if (std::filesystem::exists(path) && load_plugin(path, &library, &reason)) found.push_back(library);
+      if (!std::filesystem::exists(path)) continue;
+      if (load_plugin(path, &library, &reason)) {
+        l.found.push_back(library);
+      } else {
+        l.errors += path + ": " + reason + "\n";
+      }
     }
-    return found;
+    return l;
   }();
   return all;
 }
+}  // namespace
+
+const std::vector<PluginLibrary>& plugins() { return loaded().found; }
+const std::string& plugin_load_errors() { return loaded().errors; }
 
 const PluginLibrary& plugin_named(const std::string& name) {
   const auto it = std::find_if(plugins().begin(), plugins().end(), [&](const auto& p) { return p.name == name; });
@@ -219,11 +233,11 @@ bool Rig::grow(Sequence* s, uint32_t tokens) {
   return true;
 }
 
-bool Rig::fill(const std::vector<Run>& runs, uint32_t outputs) {
+bool Rig::fill(const std::vector<Chunk>& runs, uint32_t outputs) {
   runs_ = runs;
   uint32_t token = 0, rows = 0;
   for (uint32_t i = 0; i < runs.size(); ++i) {
-    const Run& run = runs[i];
+    const Chunk& run = runs[i];
     Sequence& s = sequences[run.sequence];
     const uint32_t n = static_cast<uint32_t>(run.tokens.size());
     if (!grow(&s, n)) return false;
@@ -269,7 +283,7 @@ int32_t Rig::commit(const std::vector<uint32_t>* accepted) {
   return MRT_OK;
 }
 
-int32_t Rig::go(const std::vector<Run>& runs, uint32_t outputs) {
+int32_t Rig::go(const std::vector<Chunk>& runs, uint32_t outputs) {
   if (!fill(runs, outputs)) return MRT_OUT_OF_MEMORY;
   int32_t code = prepare();
   if (code != MRT_OK) return code;

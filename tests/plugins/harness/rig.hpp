@@ -21,6 +21,8 @@ struct PluginLibrary {
 };
 /// reference and fardevice always, onednn when it is built; MERRITT_OUTPUT_DIR says where.
 const std::vector<PluginLibrary>& plugins();
+/// Why a plugin that is built could not be loaded; empty when all could.
+const std::string& plugin_load_errors();
 const PluginLibrary& plugin_named(const std::string& name);
 /// dlopen and hello. False with a reason.
 bool load_plugin(const std::string& path, PluginLibrary* out, std::string* reason);
@@ -43,7 +45,7 @@ struct Sequence {
 };
 
 /// Part of a step: these tokens of one sequence.
-struct Run {
+struct Chunk {
   uint32_t sequence = 0;
   std::vector<uint32_t> tokens;
   uint32_t row_class = MRT_CLASS_PROMPT;
@@ -71,14 +73,14 @@ class Rig {
                        void (*seal)(void*, uint64_t, uint32_t, uint32_t, uint32_t, uint8_t*, uint64_t), void* ctx);
 
   /// Takes the pages the runs need and writes staging. False when the pool is full.
-  bool fill(const std::vector<Run>& runs, uint32_t outputs = 1);
+  bool fill(const std::vector<Chunk>& runs, uint32_t outputs = 1);
   int32_t prepare() { return table().step_prepare(program, &step, &err); }
   int32_t run() { return table().step_run(program, 0, &err); }
   int32_t wait();
   int32_t commit(const std::vector<uint32_t>* accepted = nullptr);  // advances the sequences
   int32_t abort() { return table().step_abort(program, 0, &err); }
   /// fill, prepare, run, wait, commit. Outputs are copied before the commit.
-  int32_t go(const std::vector<Run>& runs, uint32_t outputs = 1);
+  int32_t go(const std::vector<Chunk>& runs, uint32_t outputs = 1);
 
   /// Bytes of the whole pool, group by group.
   std::vector<uint8_t> pool_bytes();
@@ -110,7 +112,7 @@ class Rig {
   bool grow(Sequence* s, uint32_t tokens);
   const PluginLibrary& plugin_;
   std::vector<uint32_t> references_[MRT_MAX_GROUPS];
-  std::vector<Run> runs_;
+  std::vector<Chunk> runs_;
   std::vector<float> rows_;
   uint32_t width_ = 0, output_rows_kind_ = 0, n_outputs_ = 0;
   bool ok_ = false;
