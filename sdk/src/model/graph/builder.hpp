@@ -61,9 +61,8 @@ class GraphBuilder {
   Input tokens() { return {this, MRT_IN_TOKENS}; }
   Input positions() { return {this, MRT_IN_POSITIONS}; }
   Input types() { return {this, MRT_IN_TYPES}; }
-  Tensor hidden(uint32_t width, Where where = Where::current());  // f32 rows as input
 
-  // Shape as in the file, contiguous dimension first: {in, out}. A missing weight or another shape is an error.
+  // Shape as in the file, contiguous dimension first: {in, out}; 0 = any. A missing weight or another shape is an error.
   Weight weight(std::string_view name, std::initializer_list<uint64_t> shape, Where where = Where::current());
   Weight optional_weight(std::string_view name, std::initializer_list<uint64_t> shape, Where where = Where::current());
   bool has_weight(std::string_view name) const { return catalogue_(name).has_value(); }

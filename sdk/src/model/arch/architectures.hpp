@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// One builder per architecture; all.cpp lists them.
+#pragma once
+
+#include "base/status.hpp"
+#include "model/graph/builder.hpp"
+#include "model/weights/gguf.hpp"
+
+namespace merritt::model::arch {
+
+Result<graph::Graph> build_gemma3(const weights::Gguf& gguf, graph::GraphBuilder::Catalogue catalogue);
+Result<graph::Graph> build_llama(const weights::Gguf& gguf, graph::GraphBuilder::Catalogue catalogue);
+Result<graph::Graph> build_qwen3(const weights::Gguf& gguf, graph::GraphBuilder::Catalogue catalogue);
+
+}  // namespace merritt::model::arch
