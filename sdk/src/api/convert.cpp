@@ -163,7 +163,6 @@ Status read_sampling(const engine::Model& model, const merritt_request_options& 
   s.presence_penalty = options.presence_penalty;
   s.penalty_last_n = options.penalty_last_n;
   s.min_tokens = options.min_tokens;
-  s.ignore_eos = out.ignore_eos;
   s.seed = options.seed;
   if (s.seed == 0) MERRITT_CHECK(os::random_bytes(std::as_writable_bytes(std::span(&s.seed, 1))));
   if (options.n_logit_bias > limits::kLogitBiasMax) {

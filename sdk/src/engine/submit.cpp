@@ -22,10 +22,13 @@ Status check_length(const Session& session, const RequestParams& params) {
 Status make_choices(const Model& model, const Session& session, Request& request) {
   const RequestParams& params = request.params;
   if (params.eval.logits != nullptr) return {};
+  // What min_tokens forbids is what would end the generation.
+  std::vector<int32_t> end_tokens = params.stop_tokens;
+  end_tokens.insert(end_tokens.end(), model.tokenizer->eog_ids().begin(), model.tokenizer->eog_ids().end());
   for (uint32_t c = 0; c < params.n; ++c) {
     Choice choice;
-    MERRITT_TRY(choice.sampler, sampling::Sampler::create(params.sampling, model.file->info.vocabulary,
-                                                          model.tokenizer->eog_ids(), c));
+    MERRITT_TRY(choice.sampler, sampling::Sampler::create(params.sampling, model.file->info.vocabulary, end_tokens, c,
+                                                          model.context_max));
     if (!params.conversation) {
       for (const int32_t id : session.history) choice.sampler->accept_prompt(id);
     }

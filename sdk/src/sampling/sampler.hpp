@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// From one row of logits to one token. The chain, in this order:
+//
+//   logit_bias ─▶ repetition, frequency, presence penalties ─▶ end tokens forbidden before min_tokens ─▶ mask (grammars)
+//   ─▶ temperature 0: the largest logit, the lowest id among equals
+//   ─▶ else: softmax(logits / temperature) ─▶ top_k ─▶ top_p ─▶ min_p ─▶ draw
+//
+// Threads: one sampler belongs to one choice of one request; one thread at a time. Nothing is allocated after create().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/status.hpp"
+
+namespace merritt::sampling {
+
+struct SamplingParams {
+  float temperature = 0;         // 0 = greedy
+  uint32_t top_k = 0;            // 0 = off
+  float top_p = 1;               // 1 = off: the smallest set of likeliest tokens that holds this much probability
+  float min_p = 0;               // 0 = off: tokens at least this likely, relative to the likeliest
+  float repetition_penalty = 1;  // positive logits are divided by it, negative multiplied; prompt and output
+  float frequency_penalty = 0;   // times the count in the output, subtracted
+  float presence_penalty = 0;    // subtracted once
+  uint32_t penalty_last_n = 0;   // tokens the penalties look back on; 0 = all
+  uint32_t min_tokens = 0;
+  uint64_t seed = 0;
+  std::vector<std::pair<int32_t, float>> logit_bias;  // -infinity forbids
+
+  // kInvalidArgument names the field, its value and its range.
+  Status validate(uint32_t vocabulary) const;
+};
+
+// Bit i of word i / 32 says whether token i may be drawn.
+struct TokenMask {
+  std::span<const uint32_t> words;
+};
+
+struct Drawn {
+  int32_t token = -1;
+  float logprob = 0;  // natural logarithm of its probability under the logits as the model gave them
+};
+
+class Sampler {
+ public:
+  // end_tokens are what min_tokens forbids; choice numbers the samples of one request.
+  static Result<std::unique_ptr<Sampler>> create(const SamplingParams& params, uint32_t vocabulary,
+                                                 std::span<const int32_t> end_tokens, uint32_t choice,
+                                                 uint32_t max_tokens = 0);
+
+  void accept_prompt(int32_t token);
+  void accept(int32_t token);
+  // Overwrites logits. kBackend when they are not finite; kInvalidArgument when nothing may be drawn.
+  Result<Drawn> sample(std::span<float> logits, const TokenMask* mask);
+
+ private:
+  struct Candidate {
+    float logit;
+    int32_t token;
+  };
+
+  Sampler(const SamplingParams& params, uint32_t vocabulary, std::span<const int32_t> end_tokens, uint32_t choice);
+  void penalise(std::span<float> logits);
+  void forbid(std::span<float> logits, const TokenMask* mask) const;
+  int32_t draw(std::span<const float> logits, float peak);
+  int32_t draw_filtered(std::span<const float> logits, float peak, double u);
+
+  const SamplingParams params_;
+  const uint32_t choice_;
+  const bool penalties_;
+  const std::vector<int32_t> end_tokens_;
+  uint64_t generated_ = 0;
+  size_t prompt_tokens_ = 0;
+  std::vector<int32_t> history_;        // prompt, then output; only with penalties
+  std::vector<uint32_t> counts_;        // per token, only with penalties; zero between calls
+  std::vector<Candidate> candidates_;   // scratch of top_k and top_p
+  std::vector<Candidate> edited_;       // scratch: raw logits of biased and penalised tokens
+};
+
+}  // namespace merritt::sampling
