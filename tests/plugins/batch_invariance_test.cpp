@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// A row's logits are the same bits whatever else is in the step, however the prompt is cut, whatever the threads, after
+// forks, truncations and dropped pages.
+#include <cstring>
+#include <random>
+
+#include "tests/plugins/harness/each_plugin.hpp"
+
+namespace merritt::testing {
+namespace {
+
+class BatchInvariance : public EachPlugin {
+ protected:
+  bool invariant() const {
+    mrt_device_desc d{};
+    d.struct_size = sizeof d;
+    mrt_error err{};
+    return plugin().table.device_describe(0, &d, &err) == MRT_OK && (d.flags & MRT_DEV_BATCH_INVARIANT) != 0;
+  }
+};
+
+struct Variant {
+  const char* name;
+  TinyModel model;
+  uint32_t kv_type;
+};
+
+std::vector<Variant> variants() {
+  TinyModel gemma, llama, q8;
+  llama.gemma = false;
+  llama.window = 0;
+  llama.seed = 9;
+  q8.weight_type = 8;
+  q8.seed = 11;
+  return {{"gemma f32", gemma, 0},
+          {"llama f16", llama, 1},
+          {"gemma q8_0 weights, bf16 cache", q8, 30},
+          {"gemma, q8_0 cache", gemma, 8}};
+}
+
+// What each token's logits are when every sequence runs alone, in one step.
+std::vector<std::vector<float>> alone(const PluginLibrary& plugin, const GraphBuilder& graph, RigOptions options,
+                                      const std::vector<std::vector<uint32_t>>& prompts) {
+  std::vector<std::vector<float>> out;
+  options.executor = Executor::kOneThread;
+  for (const auto& p : prompts) {
+    Rig rig(plugin, graph, options);
+    if (!rig.ok() || rig.go({{rig.add_sequence(), p}}) != MRT_OK) return {};
+    out.push_back(rig.rows());
+  }
+  return out;
+}
+
+TEST_P(BatchInvariance, RandomSchedulesGiveTheSameBits) {
+  if (!invariant()) GTEST_SKIP() << plugin().name << " does not claim MRT_DEV_BATCH_INVARIANT";
+  std::mt19937 random(1234);
+  for (const Variant& v : variants()) {
+    SCOPED_TRACE(v.name);
+    const GraphBuilder graph = tiny_decoder(v.model);
+    RigOptions options;
+    options.kv_type = v.kv_type;
+    options.n_pages = 160;
+    options.max_pages = 20;
+    std::vector<std::vector<uint32_t>> prompts;
+    for (uint32_t i = 0; i < 6; ++i) prompts.push_back(random_tokens(100 + i, 9 + 7 * i, v.model.vocab));
+    const auto expect = alone(plugin(), graph, options, prompts);
+    ASSERT_EQ(expect.size(), prompts.size());
+    for (uint32_t schedule = 0; schedule < 12; ++schedule) {
+      SCOPED_TRACE("schedule " + std::to_string(schedule));
+      options.executor = static_cast<Executor>(schedule % 4);
+      Rig rig(plugin(), graph, options);
+      ASSERT_TRUE(rig.ok()) << rig.err.message;
+      std::vector<uint32_t> ids, truth;  // sequence and the prompt it follows
+      for (uint32_t i = 0; i < prompts.size(); ++i) {
+        ids.push_back(rig.add_sequence());
+        truth.push_back(i);
+      }
+      for (uint32_t step = 0; step < 40; ++step) {
+        const uint32_t pick = static_cast<uint32_t>(random() % ids.size());
+        const uint32_t action = random() % 12, past = rig.sequences[ids[pick]].past;
+        if (action == 0 && past > 6 && rig.sequences[ids[pick]].base[0] == 0) {
+          rig.truncate(ids[pick], past - 1 - static_cast<uint32_t>(random() % 5));
+        } else if (action == 1 && ids.size() < 8 && past > 0) {
+          ids.push_back(rig.fork(ids[pick]));
+          truth.push_back(truth[pick]);
+        } else if (action == 2) {
+          rig.drop_behind_window(ids[pick]);
+        }
+        std::vector<Chunk> chunks;
+        std::vector<uint32_t> which;
+        uint32_t budget = rig.options.max_tokens;
+        for (uint32_t i = 0; i < ids.size(); ++i) {
+          const auto& p = prompts[truth[i]];
+          const uint32_t at = rig.sequences[ids[i]].past;
+          if (at >= p.size() || random() % 3 == 0) continue;
+          const uint32_t n =
+              std::min({static_cast<uint32_t>(p.size()) - at, 1 + static_cast<uint32_t>(random() % 11), budget});
+          if (n == 0) continue;
+          budget -= n;
+          chunks.push_back({ids[i], {p.begin() + at, p.begin() + at + n}, MRT_CLASS_PROMPT, true});
+          which.push_back(i);
+        }
+        if (chunks.empty()) continue;
+        std::vector<uint32_t> from;
+        for (const uint32_t i : which) from.push_back(rig.sequences[ids[i]].past);
+        ASSERT_EQ(rig.go(chunks), MRT_OK) << rig.err.message;
+        uint32_t row = 0;
+        for (uint32_t c = 0; c < chunks.size(); ++c) {
+          for (uint32_t t = 0; t < chunks[c].tokens.size(); ++t, ++row) {
+            const float* want = expect[truth[which[c]]].data() + (from[c] + t) * rig.width();
+            ASSERT_EQ(std::memcmp(rig.row(row), want, rig.width() * sizeof(float)), 0)
+                << "step " << step << " prompt " << truth[which[c]] << " token " << from[c] + t;
+          }
+        }
+      }
+      EXPECT_EQ(rig.host.n_errors(), 0u);
+    }
+  }
+}
+
+TEST_P(BatchInvariance, AStepInsideARunningParallelGivesTheSameBits) {
+  const GraphBuilder graph = tiny_decoder({});
+  const auto tokens = random_tokens(4, 20, 64);
+  RigOptions options;
+  options.executor = Executor::kTwoThreads;
+  Rig rig(plugin(), graph, options), nested(plugin(), graph, options);
+  ASSERT_EQ(rig.go({{rig.add_sequence(), tokens}}), MRT_OK) << rig.err.message;
+  struct Work {
+    Rig* rig;
+    const std::vector<uint32_t>* tokens;
+    int32_t code;
+  } work{&nested, &tokens, -1};
+  const mrt_host* host = nested.host.table();
+  host->parallel(
+      host->ctx, 1,
+      [](void* arg, uint32_t, uint32_t) {
+        auto* w = static_cast<Work*>(arg);
+        w->code = w->rig->go({{w->rig->add_sequence(), *w->tokens}});
+      },
+      &work);
+  ASSERT_EQ(work.code, MRT_OK) << nested.err.message;
+  EXPECT_EQ(nested.rows(), rig.rows());
+}
+
+MERRITT_EACH_PLUGIN(BatchInvariance);
+
+}  // namespace
+}  // namespace merritt::testing
