@@ -1,5 +1,6 @@
 # merritt_layer(NAME [LINK ...])    static library merritt_<NAME> of sdk/src/<NAME>/*.cpp; slashes become underscores
 # merritt_plugin(NAME [LINK ...])   plugin libmerritt_<NAME>.so of plugins/<NAME>: one exported symbol, own ISA per file
+#   [FEATURES ...]                  CPU features without which it is not loaded, for its manifest
 #   [DIRECTORY ...] [OUTPUT ...]    other sources; other folder under lib/merritt than plugins (fixtures: test_plugins)
 # merritt_test(FOLDER [LINK ...])   executable test_<FOLDER> of tests/<FOLDER>/*_test.cpp
 
@@ -40,7 +41,7 @@ function(merritt_isa_flags)
 endfunction()
 
 function(merritt_plugin name)
-  cmake_parse_arguments(ARG "" "DIRECTORY;OUTPUT" "LINK;SOURCES" ${ARGN})
+  cmake_parse_arguments(ARG "" "DIRECTORY;OUTPUT" "LINK;SOURCES;FEATURES" ${ARGN})
   if(NOT ARG_OUTPUT)
     set(ARG_OUTPUT plugins)
   endif()
@@ -62,6 +63,31 @@ function(merritt_plugin name)
   if(NOT MERRITT_SANITIZE)
     target_link_options(plugin_${name} PRIVATE -Wl,-z,defs)
   endif()
+  merritt_sign_plugin(plugin_${name} ${name} ${ARG_FEATURES})
+endfunction()
+
+# merritt_sign_plugin(TARGET ID [FEATURE...]) signs a plugin after each link with the key of this build folder, and writes
+# the trust list that says so. There is no way to load an unsigned plugin; a key that never leaves the folder is the way
+# to develop one.
+function(merritt_sign_plugin target id)
+  set(key "${CMAKE_BINARY_DIR}/plugin_key.pem")
+  set(trust "${MERRITT_OUTPUT_DIR}/lib/merritt/plugins/trust.json")
+  if(NOT TARGET merritt_sign)
+    add_executable(merritt_sign "${PROJECT_SOURCE_DIR}/sdk/tools/sign_main.cpp")
+    target_link_libraries(merritt_sign PRIVATE merritt_backend)
+    set_target_properties(merritt_sign PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tools")
+    add_custom_command(OUTPUT "${key}" "${trust}"
+      COMMAND "${CMAKE_BINARY_DIR}/tools/merritt_sign" key "${key}" "${trust}" merritt-build
+      COMMENT "Key and trust list of this build" VERBATIM)
+    # Named by its path: a signer that was built again is no reason for another key.
+    add_custom_target(merritt_plugin_key DEPENDS "${key}" "${trust}")
+    add_dependencies(merritt_plugin_key merritt_sign)
+  endif()
+  add_dependencies(${target} merritt_sign merritt_plugin_key)
+  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS "${key}")
+  add_custom_command(TARGET ${target} POST_BUILD
+    COMMAND merritt_sign plugin "$<TARGET_FILE:${target}>" "${key}" merritt-build ${id} ${PROJECT_VERSION} ${ARGN}
+    COMMENT "Signing plugin ${id}" VERBATIM)
 endfunction()
 
 function(merritt_test folder)

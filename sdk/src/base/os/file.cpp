@@ -103,6 +103,20 @@ Status write_file(const std::string& path, std::span<const std::byte> content, u
   return written.ok() ? Status() : std::move(written).with_context(path);
 }
 
+Status create_file(const std::string& path, std::span<const std::byte> content, uint32_t mode) {
+  const File file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
+  if (!file.is_open()) return failure(path, "cannot be made");
+  Status written = write_all(file.fd(), content);
+  if (!written.ok()) ::unlink(path.c_str());
+  return written.ok() ? Status() : std::move(written).with_context(path);
+}
+
+Result<uint32_t> file_mode(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return failure(path, "cannot be looked at");
+  return static_cast<uint32_t>(info.st_mode) & 07777;
+}
+
 std::string error_text(int error_number) {
   char buffer[128] = {};
   return strerror_r(error_number, buffer, sizeof(buffer));
