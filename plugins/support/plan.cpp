@@ -148,6 +148,22 @@ int32_t parse_weight(const mrt_weight& w, uint32_t i, PlanWeight* out, mrt_error
   return MRT_OK;
 }
 
+// A weight is refused in the name of the first node that reads it: a refusal is about the graph.
+int32_t refuse_weight_as_node(const mrt_graph& g, int32_t code, mrt_error* err) noexcept {
+  const uint32_t ref = MRT_REF_WEIGHT(err->index);
+  for (uint32_t i = 0; err->index != kNoIndex && i < g.n_nodes; ++i) {
+    const mrt_node& n = g.nodes[i];
+    if (n.first_arg > g.n_args || n.n_args > g.n_args - n.first_arg) continue;
+    for (uint32_t k = 0; k < n.n_args; ++k) {
+      if (g.args[n.first_arg + k] != ref) continue;
+      char text[sizeof err->message];
+      copy_text(text, sizeof text, err->message);
+      return refuse_node(err, code, i, "%s", text);
+    }
+  }
+  return code;
+}
+
 }  // namespace
 
 int32_t parse_weights(const mrt_weights& weights, std::vector<PlanWeight>* out, mrt_error* err) {
@@ -175,7 +191,8 @@ int32_t parse_graph(const mrt_graph* graph, const mrt_weights* weights, Plan* pl
   MERRITT_PLUGIN_TRY(check_arrays(g, err));
   *plan = Plan{};
   plan->max_context = g.max_context;
-  MERRITT_PLUGIN_TRY(parse_weights(w, &plan->weights, err));
+  const int32_t weights_code = parse_weights(w, &plan->weights, err);
+  if (weights_code != MRT_OK) return refuse_weight_as_node(g, weights_code, err);
   plan->nodes.reserve(g.n_nodes);
   for (uint32_t i = 0; i < g.n_nodes; ++i) MERRITT_PLUGIN_TRY(parse_node(g, i, plan, err));
   for (uint32_t o = 0; o < g.n_outputs; ++o) {

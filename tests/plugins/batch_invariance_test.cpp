@@ -66,7 +66,7 @@ TEST_P(BatchInvariance, RandomSchedulesGiveTheSameBits) {
     const auto expect = alone(plugin(), graph, options, prompts);
     ASSERT_EQ(expect.size(), prompts.size());
     for (uint32_t schedule = 0; schedule < 12; ++schedule) {
-      SCOPED_TRACE("schedule " + std::to_string(schedule));
+      SCOPED_TRACE(::testing::Message() << "schedule " << schedule);
       options.executor = static_cast<Executor>(schedule % 4);
       Rig rig(plugin(), graph, options);
       ASSERT_TRUE(rig.ok()) << rig.err.message;

@@ -123,7 +123,7 @@ TEST_P(Kv, ASessionMovesToTheReferenceAndBackAsCanonicalRows) {
   const GraphBuilder graph = tiny_decoder(m);
   const auto tokens = random_tokens(8, 15, m.vocab);
   for (const uint32_t type : {0u, 1u, 30u, 8u}) {
-    SCOPED_TRACE("kv type " + std::to_string(type));
+    SCOPED_TRACE(::testing::Message() << "kv type " << type);
     RigOptions options;
     options.kv_type = type;
     Rig here(plugin(), graph, options), there(plugin_named("reference"), graph, options),

@@ -22,7 +22,7 @@ std::vector<float> noise(uint64_t seed, uint64_t n, float scale) {
 
 uint32_t GraphBuilder::weight(uint32_t type, const std::vector<uint64_t>& dims, std::vector<uint8_t> bytes) {
   const uint32_t i = static_cast<uint32_t>(weights.size());
-  names.push_back("weight." + std::to_string(i));
+  names.push_back(std::string("weight.").append(std::to_string(i)));
   data.push_back(std::move(bytes));
   mrt_weight w{};
   w.name = names.back().data();
