@@ -37,7 +37,8 @@ install(FILES "${CMAKE_BINARY_DIR}/package/merritt.pc" DESTINATION lib/pkgconfig
 
 # Byte for byte: a plugin whose run path were rewritten would no longer be the file that was signed.
 install(DIRECTORY "${MERRITT_OUTPUT_DIR}/lib/merritt/plugins" DESTINATION lib/merritt COMPONENT runtime
-  PATTERN "libmerritt_fardevice*" EXCLUDE PATTERN "libmerritt_faulty*" EXCLUDE PATTERN "*.pem" EXCLUDE)
+  DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE
+  PATTERN "*.pem" EXCLUDE)
 if(TARGET merritt_command)
   install(TARGETS merritt_command RUNTIME DESTINATION bin COMPONENT runtime)
 endif()

@@ -39,6 +39,9 @@ T expect(Result<T> result, const std::string& doing) {
   return std::move(result).value();
 }
 
+// Fails with the text unless it is empty.
+void require(const std::string& problem);
+
 // The verb the command line chose.
 using Verb = std::function<int()>;
 

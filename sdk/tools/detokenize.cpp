@@ -8,22 +8,24 @@
 #include "engine_flags.hpp"
 #include "terminal.hpp"
 #include "token_list.hpp"
+#include "vocabulary_file.hpp"
 
 namespace merritt::tools {
 namespace {
 
 struct DetokenizeFlags {
-  ModelFlags model;
+  std::string model;
   bool special = false;
   bool json = false;
 };
 
 int detokenize(const DetokenizeFlags& flags) {
   const std::vector<int32_t> tokens = parse_tokens(read_stdin());
-  Engine engine = open_engine(flags.model.engine);
-  Model model = load_vocabulary(engine, flags.model);
-  const std::string text =
-      expect(model.detokenize(tokens, flags.special ? MERRITT_DETOKENIZE_SPECIAL : 0u), "detokenize");
+  VocabularyFile vocabulary;
+  require_model_file(flags.model);
+  require(vocabulary.open(flags.model));
+  std::string text;
+  require(vocabulary.detokenize(tokens, flags.special, text));
   emit(flags.json ? nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n" : text);
   return kExitOk;
 }
@@ -33,7 +35,7 @@ int detokenize(const DetokenizeFlags& flags) {
 void add_detokenize(CLI::App& app, Verb& verb) {
   auto flags = std::make_shared<DetokenizeFlags>();
   CLI::App* self = app.add_subcommand("detokenize", "Text of the token ids on stdin, with nothing added");
-  add_model_flags(*self, flags->model);
+  self->add_option("-m,--model", flags->model, "GGUF file; its vocabulary is all that is read")->required();
   self->add_flag("--special", flags->special, "Special tokens appear as their text");
   self->add_flag("--json", flags->json, "A JSON string");
   self->callback([flags, &verb] { verb = [flags] { return detokenize(*flags); }; });

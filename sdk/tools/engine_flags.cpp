@@ -161,11 +161,15 @@ Engine open_engine(const EngineFlags& given) {
   return engine;
 }
 
-Model load_model(Engine& engine, const ModelFlags& flags, const ModelOptions& extra) {
+void require_model_file(const std::string& path) {
   std::error_code failed;
-  if (!fs::exists(flags.model, failed)) {
-    throw Failure(flags.model + ": no such file\n  fix: `merritt doctor` lists the models on this machine");
+  if (!fs::exists(path, failed)) {
+    throw Failure(path + ": no such file\n  fix: `merritt doctor` lists the models on this machine");
   }
+}
+
+Model load_model(Engine& engine, const ModelFlags& flags, const ModelOptions& extra) {
+  require_model_file(flags.model);
   ModelOptions options = extra;
   options.backend = flags.engine.backend;
   options.kv_type = kKvTypes.at(flags.kv_type);
@@ -177,15 +181,6 @@ Model load_model(Engine& engine, const ModelFlags& flags, const ModelOptions& ex
     return !interrupted();
   };
   return expect(engine.load(flags.model, options), "loading " + flags.model);
-}
-
-Model load_vocabulary(Engine& engine, const ModelFlags& flags) {
-  ModelFlags small = flags;
-  small.context_max = 64;
-  ModelOptions options;
-  options.sequences_max = 1;
-  options.step_tokens_max = 64;
-  return load_model(engine, small, options);
 }
 
 }  // namespace merritt::tools

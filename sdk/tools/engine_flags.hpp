@@ -48,8 +48,8 @@ Engine open_bare_engine(const EngineFlags& resolved_flags);
 std::vector<PluginFile> load_plugins(Engine& engine, const std::vector<std::string>& files);
 // An engine with its plugins, only the one named by --backend when given; fails when none could be loaded.
 Engine open_engine(const EngineFlags& flags);
-// A model for its tokenizer only: the smallest KV pool there is.
-Model load_vocabulary(Engine& engine, const ModelFlags& flags);
+// Fails with a hint when there is no such file.
+void require_model_file(const std::string& path);
 // Loads with progress on a terminal and Ctrl-C to cancel.
 Model load_model(Engine& engine, const ModelFlags& flags, const ModelOptions& extra = {});
 

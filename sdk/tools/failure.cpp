@@ -32,4 +32,8 @@ void expect(Result<void> result, const std::string& doing) {
   if (!result) throw failure_of(result.error(), doing);
 }
 
+void require(const std::string& problem) {
+  if (!problem.empty()) throw Failure(problem);
+}
+
 }  // namespace merritt::tools

@@ -17,8 +17,8 @@ struct Feature {
   const char* name;
   int level;
 };
-constexpr Feature kFeatures[] = {{"avx2", 1},        {"fma", 1},         {"f16c", 1},     {"avx512f", 2},
-                                 {"avx512bw", 2},    {"avx512dq", 2},    {"avx512vl", 2}, {"avx512_vnni", 3},
+constexpr Feature kFeatures[] = {{"avx2", 1},       {"fma", 1},         {"f16c", 1},     {"avx512f", 2},
+                                 {"avx512bw", 2},   {"avx512dq", 2},    {"avx512vl", 2}, {"avx512_vnni", 3},
                                  {"avx512vbmi", 3}, {"avx512_bf16", 3}, {"amx_tile", 4}, {"amx_int8", 4},
                                  {"amx_bf16", 4}};
 

@@ -40,10 +40,6 @@ struct VerifyFlags {
   bool json = false;
 };
 
-void require(const std::string& problem) {
-  if (!problem.empty()) throw Failure(problem);
-}
-
 std::string trust_entry(const std::string& publisher, const std::string& public_hex) {
   const nlohmann::ordered_json entry = {{"name", publisher}, {"key", public_hex}};
   return entry.dump();

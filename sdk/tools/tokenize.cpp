@@ -8,22 +8,24 @@
 #include "cli.hpp"
 #include "engine_flags.hpp"
 #include "terminal.hpp"
+#include "vocabulary_file.hpp"
 
 namespace merritt::tools {
 namespace {
 
 struct TokenizeFlags {
-  ModelFlags model;
+  std::string model;
   bool raw = false;
   bool special = false;
   bool json = false;
 };
 
 int tokenize(const TokenizeFlags& flags) {
-  Engine engine = open_engine(flags.model.engine);
-  Model model = load_vocabulary(engine, flags.model);
-  const uint32_t how = (flags.raw ? MERRITT_TOKENIZE_RAW : 0u) | (flags.special ? MERRITT_TOKENIZE_SPECIAL : 0u);
-  const std::vector<int32_t> tokens = expect(model.tokenize(read_stdin(), how), "tokenize");
+  VocabularyFile vocabulary;
+  require_model_file(flags.model);
+  require(vocabulary.open(flags.model));
+  std::vector<int32_t> tokens;
+  require(vocabulary.tokenize(read_stdin(), flags.raw, flags.special, tokens));
   if (flags.json) {
     emit(nlohmann::json(tokens).dump() + "\n");
     return kExitOk;
@@ -39,7 +41,7 @@ int tokenize(const TokenizeFlags& flags) {
 void add_tokenize(CLI::App& app, Verb& verb) {
   auto flags = std::make_shared<TokenizeFlags>();
   CLI::App* self = app.add_subcommand("tokenize", "Token ids of the bytes on stdin");
-  add_model_flags(*self, flags->model);
+  self->add_option("-m,--model", flags->model, "GGUF file; its vocabulary is all that is read")->required();
   self->add_flag("--raw", flags->raw, "Add no BOS or EOS");
   self->add_flag("--special", flags->special, "The text of a special token becomes its id");
   self->add_flag("--json", flags->json, "A JSON array");
