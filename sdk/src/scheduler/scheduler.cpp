@@ -78,6 +78,7 @@ Status Scheduler::submit(const Submission& submission) {
   MERRITT_CHECK(check(submission));
   auto state = std::make_unique<State>();
   state->s = submission;
+  state->keep = submission.tenant->shared_from_this();
   state->order = next_order_++;
   state->choices.resize(submission.n);
   state->choices[0] = {.sequence = submission.sequence, .live = true};

@@ -36,7 +36,7 @@ enum class Rows : uint32_t { kLast = 0, kAll = 1 };  // of the prompt
 
 struct Submission {
   uint64_t request = 0;              // the caller's number, not 0, unique among the live ones
-  tenant::Tenant* tenant = nullptr;  // admitted; outlives the request
+  tenant::Tenant* tenant = nullptr;  // admitted; kept alive until the request has ended
   kv::SequenceId sequence{};         // of choice 0, with what is cached already
   uint32_t prompt_tokens = 0;        // still to run, at least 1
   uint32_t max_new_tokens = 0;       // to generate per choice; 0 = an evaluation, which ends with its prompt
@@ -116,7 +116,8 @@ class Scheduler {
   };
   struct State {
     Submission s;
-    uint64_t order = 0;  // of submission
+    std::shared_ptr<tenant::Tenant> keep;  // s.tenant
+    uint64_t order = 0;                    // of submission
     uint32_t prompt_done = 0;
     uint32_t bypassed = 0;  // younger requests that started while there was no room for this one
     uint32_t share = 0;     // prompt tokens in the plan being made

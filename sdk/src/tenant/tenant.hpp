@@ -48,7 +48,7 @@ Status check_name(std::string_view name);
 // How long a refused caller should wait: the queue before it, at the recent pace; 10 ms to 30 s.
 uint32_t retry_after_ms(uint32_t waiting, uint64_t step_ns);
 
-class Tenant {
+class Tenant : public std::enable_shared_from_this<Tenant> {
  public:
   static Result<std::shared_ptr<Tenant>> create(TenantId id, std::string_view name, const TenantLimits& limits);
   Tenant(const Tenant&) = delete;

@@ -146,7 +146,8 @@ class Driver {
         ASSERT_TRUE(scheduler.add_choice(run.request, c, *forked).ok());
       }
       first_token[run.request] = step_number;
-      for (uint32_t c = 0; c < live.s.n; ++c) drawn(run.request, c);
+      const uint32_t n = live.s.n;  // live may go
+      for (uint32_t c = 0; c < n; ++c) drawn(run.request, c);
     } else {
       drawn(run.request, run.choice);
     }

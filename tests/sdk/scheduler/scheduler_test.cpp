@@ -34,14 +34,20 @@ TEST(Scheduler, DecodesComeFirstAndPromptsTakeTheRest) {
   EXPECT_EQ(plan.runs[1].token_class, kv::TokenClass::kPrompt);
 }
 
-TEST(Scheduler, ALongPromptKeepsNoOtherTenantWaiting) {
-  Driver d(kSmall);
-  tenant::Tenant *hog = d.add_tenant(), *victim = d.add_tenant();
-  for (int i = 0; i < 4; ++i) d.submit(hog, 5000, 2);
-  for (int i = 0; i < 3; ++i) d.step();
-  const uint64_t r = d.submit(victim, 30, 2);
-  d.step();
-  EXPECT_EQ(d.first_token.at(r), d.step_number);  // half of the step is the victim's
+// Whoever's turn it is: a third of the step is the victim's.
+TEST(Scheduler, LongPromptsKeepNoOtherTenantWaiting) {
+  for (int steps = 1; steps <= 4; ++steps) {
+    Driver d(kSmall);
+    tenant::Tenant *victim = d.add_tenant(), *hog = d.add_tenant(), *pig = d.add_tenant();
+    for (int i = 0; i < 3; ++i) {
+      d.submit(hog, 5000, 2);
+      d.submit(pig, 5000, 2);
+    }
+    for (int i = 0; i < steps; ++i) d.step();
+    const uint64_t r = d.submit(victim, 20, 2);
+    d.step();
+    EXPECT_EQ(d.first_token[r], d.step_number);
+  }
 }
 
 TEST(Scheduler, TenantsTakeTurnsAndATenantsRequestsKeepTheirOrder) {
@@ -95,6 +101,7 @@ TEST(Scheduler, RefusesWhatCanNeverRun) {
 
 TEST(Scheduler, CancelsAndDeadlinesEndWithinOnePlan) {
   Driver d(kSmall);
+  d.keep_sequences = true;
   tenant::Tenant* a = d.add_tenant();
   const uint64_t running = d.submit(a, 4, 100), late = d.submit(a, 4, 100, 1, 3'000'000);
   d.step();
@@ -110,6 +117,8 @@ TEST(Scheduler, CancelsAndDeadlinesEndWithinOnePlan) {
   EXPECT_EQ(d.outcomes.at(late), EndReason::kDeadline);
   EXPECT_TRUE(d.scheduler.idle());
   EXPECT_EQ(d.tenants[0]->usage().requests_running, 0u);
+
+  EXPECT_EQ(a->kv_account()->claimed_bytes, a->kv_account()->held_bytes);  // no reservation outlives its request
 
   Driver w(one);
   tenant::Tenant* b = w.add_tenant();
@@ -189,6 +198,7 @@ TEST(Scheduler, RefusesWhenIdleSessionsHoldThePool) {
   tenant::Tenant* a = d.add_tenant();
   d.submit(a, 40, 2);
   d.drain(10);
+  EXPECT_EQ(a->kv_account()->claimed_bytes, a->kv_account()->held_bytes);  // the reservation ended with the request
   const uint64_t r = d.submit(a, 30, 2);
   d.step();
   ASSERT_TRUE(d.failures.contains(r));
@@ -207,17 +217,30 @@ TEST(Scheduler, RefusesWhenIdleSessionsHoldThePool) {
   EXPECT_EQ(e.failures.at(over).code(), Code::kQuotaExceeded);
 }
 
-// A request for half the pool beside an endless stream of small ones.
+// A request for most of the pool beside an endless stream of small ones of other tenants.
 TEST(Scheduler, SmallRequestsDoNotStarveALargeOne) {
   Driver d(kSmall, {{.window = 0, .page_tokens = 16, .n_pages = 16, .page_bytes = 16}});
-  tenant::Tenant *small = d.add_tenant(), *large = d.add_tenant();
+  tenant::Tenant *large = d.add_tenant(), *small = d.add_tenant(), *other = d.add_tenant();
   uint64_t r = 0;
-  for (int i = 0; i < 400 && (r == 0 || !d.done(r)); ++i) {
-    while (d.requests.size() < 12) d.submit(small, 16, 16 + i % 7);
-    if (i == 10) r = d.submit(large, 120, 8);
+  uint32_t n = 0;
+  for (int i = 0; i < 600 && (r == 0 || !d.done(r)); ++i) {
+    for (; d.requests.size() < 14; ++n) d.submit(n % 2 == 0 ? small : other, 8, 5 + 7 * n % 19);
+    if (i == 10) r = d.submit(large, 200, 8);
     d.step();
   }
   EXPECT_TRUE(d.finished.contains(r));
+}
+
+TEST(Scheduler, ARequestKeepsItsTenantAlive) {
+  Driver d(kSmall);
+  d.submit(d.add_tenant(), 4, 10);
+  d.step();
+  const std::weak_ptr<tenant::Tenant> tenant = d.tenants[0];
+  d.tenants.clear();
+  d.step();
+  EXPECT_FALSE(tenant.expired());
+  d.drain(20);
+  EXPECT_TRUE(tenant.expired());
 }
 
 struct Outcome {
