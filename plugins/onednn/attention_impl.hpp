@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention over one tile of 64 cached tokens. A score is one chain of fused multiply-adds over the dimensions, an output
+// one chain over the tokens in order, so neither depends on which queries are computed together. Tiles start at absolute
+// multiples of 64; a query that sees nothing of a tile passes it unchanged. Include only from ISA files.
+#pragma once
+#include "onednn/kernels.hpp"
+
+namespace {
+
+using merritt::onednn::AttentionBlock;
+using merritt::onednn::AttentionTile;
+using merritt::onednn::kTileTokens;
+
+template <uint32_t Type>
+MERRITT_INLINE F load_kv(const uint8_t *p, uint64_t element) {
+  using namespace merritt::plugin;
+  if constexpr (Type == kF32) return Simd::load(reinterpret_cast<const float *>(p) + element);
+  if constexpr (Type == kF16) return Simd::load_f16(p + element * 2);
+  return Simd::load_bf16(p + element * 2);
+}
+
+// Scores of Q queries by V groups of sixteen tokens.
+template <uint32_t Type, int Q, int V>
+MERRITT_INLINE void scores_tile(const float *q, uint32_t dim, const uint8_t *const *k, float *s) {
+  F acc[Q][V];
+  for (int i = 0; i < Q; ++i) {
+    for (int v = 0; v < V; ++v) acc[i][v] = Simd::zero();
+  }
+  for (uint32_t d = 0; d < dim; ++d) {
+    F key[V];
+    for (int v = 0; v < V; ++v) key[v] = load_kv<Type>(k[v], static_cast<uint64_t>(d) * 16);
+    for (int i = 0; i < Q; ++i) {
+      const F x = Simd::set1(q[static_cast<uint64_t>(i) * dim + d]);
+      for (int v = 0; v < V; ++v) acc[i][v] = Simd::fma(x, key[v], acc[i][v]);
+    }
+  }
+  for (int i = 0; i < Q; ++i) {
+    for (int v = 0; v < V; ++v) Simd::store(s + i * static_cast<int>(kTileTokens) + v * 16, acc[i][v]);
+  }
+}
+
+// acc[Q][V vectors] += p[Q][tokens] * v[tokens]
+template <uint32_t Type, int Q, int V>
+MERRITT_INLINE void values_tile(const AttentionBlock &b, const AttentionTile &t, uint32_t i0, uint32_t d0) {
+  F acc[Q][V];
+  for (int i = 0; i < Q; ++i) {
+    for (int v = 0; v < V; ++v) acc[i][v] = Simd::load(b.acc + (i0 + static_cast<uint32_t>(i)) * b.v_dim + d0 + v * 16);
+  }
+  const float *p = b.scores + static_cast<uint64_t>(i0) * kTileTokens;
+  for (uint32_t at = t.begin - t.first; at < t.end - t.first; ++at) {
+    const uint8_t *row = t.v[at / 16];
+    const uint64_t element = static_cast<uint64_t>(at % 16) * b.v_dim + d0;
+    F value[V];
+    for (int v = 0; v < V; ++v) value[v] = load_kv<Type>(row, element + static_cast<uint64_t>(v) * 16);
+    for (int i = 0; i < Q; ++i) {
+      const F w = Simd::set1(p[static_cast<uint64_t>(i) * kTileTokens + at]);
+      for (int v = 0; v < V; ++v) acc[i][v] = Simd::fma(w, value[v], acc[i][v]);
+    }
+  }
+  for (int i = 0; i < Q; ++i) {
+    for (int v = 0; v < V; ++v) Simd::store(b.acc + (i0 + static_cast<uint32_t>(i)) * b.v_dim + d0 + v * 16, acc[i][v]);
+  }
+}
+
+// Softmax weights of one query in place of its scores; the running maximum, sum and output are brought up to date.
+MERRITT_INLINE void softmax_row(const AttentionBlock &b, const AttentionTile &t, uint32_t i) {
+  float *s = b.scores + static_cast<uint64_t>(i) * kTileTokens;
+  const int groups = static_cast<int>(kTileTokens / 16);
+  const uint32_t lo = b.lo[i] > t.begin ? b.lo[i] : t.begin, hi = b.hi[i] < t.end ? b.hi[i] : t.end;
+  if (lo >= hi) {
+    for (int g = 0; g < groups; ++g) Simd::store(s + g * 16, Simd::zero());
+    return;
+  }
+  const int from = static_cast<int>(lo - t.first), to = static_cast<int>(hi - t.first);
+  F v[kTileTokens / 16];
+  F top = Simd::set1(-__builtin_inff());
+  for (int g = 0; g < groups; ++g) {
+    v[g] = Simd::load(s + g * 16);
+    if (b.softcap != 0.0f) {
+      v[g] = Simd::mul(tanh_of(Simd::mul(v[g], Simd::set1(1.0f / b.softcap))), Simd::set1(b.softcap));
+    }
+    v[g] = Simd::keep_range(v[g], g * 16, from, to, -__builtin_inff());
+    top = Simd::max(v[g], top);
+  }
+  const float old = b.max[i];
+  const float largest = Simd::largest(top);
+  const float now = largest > old ? largest : old;
+  F total = Simd::zero();
+  for (int g = 0; g < groups; ++g) {
+    F p = exp_of(Simd::sub(v[g], Simd::set1(now)));
+    p = Simd::keep_range(p, g * 16, from, to, 0.0f);
+    Simd::store(s + g * 16, p);
+    total = Simd::add(total, p);
+  }
+  if (now != old) {
+    float one[16];
+    Simd::store(one, exp_of(Simd::set1(old - now)));
+    const float fade = old == -__builtin_inff() ? 0.0f : one[0];
+    b.sum[i] *= fade;
+    const F f = Simd::set1(fade);
+    float *acc = b.acc + static_cast<uint64_t>(i) * b.v_dim;
+    for (uint32_t d = 0; d < b.v_dim; d += 16) Simd::store(acc + d, Simd::mul(Simd::load(acc + d), f));
+  }
+  b.max[i] = now;
+  b.sum[i] += Simd::sum(total);
+}
+
+template <uint32_t Type>
+void attend_typed(const AttentionBlock &b, const AttentionTile &t) {
+  constexpr int kQ = Simd::kQueryTile, kV = Simd::kKeyVectors;
+  const uint32_t groups = kTileTokens / 16, g0 = (t.begin - t.first) / 16, g1 = (t.end - t.first + 15) / 16;
+  for (uint32_t i = 0; i < b.n; i += kQ) {
+    const float *q = b.q + static_cast<uint64_t>(i) * b.dim;
+    float *s = b.scores + static_cast<uint64_t>(i) * kTileTokens;
+    for (uint32_t g = g0 / kV * kV; g < g1 && g < groups; g += kV) {
+      const uint8_t *k[kV];
+      for (uint32_t v = 0; v < kV; ++v) k[v] = t.k[g + v];
+      if (b.n - i <= kQ / 2) {
+        scores_tile<Type, kQ / 2, kV>(q, b.dim, k, s + g * 16);
+      } else {
+        scores_tile<Type, kQ, kV>(q, b.dim, k, s + g * 16);
+      }
+    }
+  }
+  for (uint32_t i = 0; i < b.n; ++i) softmax_row(b, t, i);
+  for (uint32_t i = 0; i < b.n; i += kQ) {
+    uint32_t d = 0;
+    if (b.n - i <= kQ / 2) {
+      for (; d + 16 * 2 * kV <= b.v_dim; d += 16 * 2 * kV) values_tile<Type, kQ / 2, 2 * kV>(b, t, i, d);
+      for (; d < b.v_dim; d += 16) values_tile<Type, kQ / 2, 1>(b, t, i, d);
+    } else {
+      for (; d + 16 * kV <= b.v_dim; d += 16 * kV) values_tile<Type, kQ, kV>(b, t, i, d);
+      for (; d < b.v_dim; d += 16) values_tile<Type, kQ, 1>(b, t, i, d);
+    }
+  }
+}
+
+void attend(const AttentionBlock &b, const AttentionTile &t, uint32_t type) {
+  using namespace merritt::plugin;
+  if (type == kF16) {
+    attend_typed<kF16>(b, t);
+  } else if (type == kBF16) {
+    attend_typed<kBF16>(b, t);
+  } else {
+    attend_typed<kF32>(b, t);
+  }
+}
+
+// Sixteen values at a time through a small buffer; the strided form is K, whose layout has the tokens side by side.
+void store_kv(const float *x, uint32_t n, uint32_t type, uint8_t *to, uint32_t stride) {
+  using namespace merritt::plugin;
+  const uint32_t size = type == kF32 ? 4 : 2;
+  for (uint32_t i = 0; i < n; i += 16) {
+    const uint32_t count = n - i < 16 ? n - i : 16;
+    const F v = count == 16 ? Simd::load(x + i) : Simd::load_n(x + i, static_cast<int>(count));
+    alignas(64) uint8_t piece[64];
+    if (type == kF16) {
+      Simd::store_f16(piece, v);
+    } else if (type == kBF16) {
+      Simd::store_bf16(piece, v);
+    } else {
+      Simd::store(reinterpret_cast<float *>(piece), v);
+    }
+    if (stride == 1) {
+      std::memcpy(to + static_cast<uint64_t>(i) * size, piece, static_cast<uint64_t>(count) * size);
+    } else if (size == 2) {
+      for (uint32_t j = 0; j < count; ++j) std::memcpy(to + static_cast<uint64_t>(i + j) * stride * 2, piece + 2 * j, 2);
+    } else {
+      for (uint32_t j = 0; j < count; ++j) std::memcpy(to + static_cast<uint64_t>(i + j) * stride * 4, piece + 4 * j, 4);
+    }
+  }
+}
+
+void attend_start(const AttentionBlock &b) {
+  const uint32_t rows = (b.n + 7) / 8 * 8;
+  for (uint32_t i = 0; i < rows; ++i) {
+    if (i < b.n) {
+      b.max[i] = -__builtin_inff();
+      b.sum[i] = 0.0f;
+    }
+    for (uint32_t d = 0; d < b.v_dim; d += 16) Simd::store(b.acc + static_cast<uint64_t>(i) * b.v_dim + d, Simd::zero());
+  }
+}
+
+void attend_finish(const AttentionBlock &b) {
+  for (uint32_t i = 0; i < b.n; ++i) {
+    const F inverse = Simd::set1(1.0f / b.sum[i]);
+    float *acc = b.acc + static_cast<uint64_t>(i) * b.v_dim;
+    for (uint32_t d = 0; d < b.v_dim; d += 16) Simd::store(acc + d, Simd::mul(Simd::load(acc + d), inverse));
+  }
+}
+
+}  // namespace

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of packed weights: GEMV on signed-byte or f32 activations, panels for the library's matrix kernel, and our own
+// f32 matrix kernel. Include only from ISA files, after types_impl.hpp.
+#pragma once
+#include "onednn/kernels.hpp"
+
+namespace {
+
+using merritt::onednn::Packed;
+
+MERRITT_INLINE void put_group(F v, const Packed &w, uint64_t g, float *out, const float *bias) {
+  const uint64_t first = g * 16, left = w.rows - first;
+  if (left >= 16) {
+    if (bias != nullptr) v = Simd::add(v, Simd::load(bias + first));
+    Simd::store(out + first, v);
+  } else {
+    const int n = static_cast<int>(left);
+    if (bias != nullptr) v = Simd::add(v, Simd::load_n(bias + first, n));
+    Simd::store_n(out + first, v, n);
+  }
+}
+
+// One 32-group of sixteen rows times one activation row.
+template <class T>
+MERRITT_INLINE F q8_step(const I *c, const F *scale, const F *min, const int8_t *q, float d, const int32_t *sums,
+                         F acc) {
+  constexpr bool kSigned = T::kWide && Simd::kSignedWide;
+  constexpr int kOffset = kSigned ? 0 : T::kOffset;
+  I part[2];
+  for (int h = 0; h < 2; ++h) {
+    I a = Simd::set1_i32(-kOffset * sums[h]), b = Simd::set1_i32(0);
+    for (int i = 0; i < 4; i += 2) {
+      const int at = 4 * h + i;
+      if constexpr (kSigned) {
+        a = Simd::dot_signed(a, c[at], Simd::broadcast4(q + 4 * at));
+        b = Simd::dot_signed(b, c[at + 1], Simd::broadcast4(q + 4 * at + 4));
+      } else {
+        a = Simd::dot(a, c[at], Simd::broadcast4(q + 4 * at));
+        b = Simd::dot(b, c[at + 1], Simd::broadcast4(q + 4 * at + 4));
+      }
+    }
+    part[h] = Simd::add_i(a, b);
+  }
+  const F da = Simd::set1(d);
+  if constexpr (T::kHalves) {
+    F v = Simd::mul(scale[0], Simd::to_f32(part[0]));
+    v = Simd::fma(scale[1], Simd::to_f32(part[1]), v);
+    if constexpr (T::kMin) {
+      v = Simd::fnma(min[0], Simd::set1(static_cast<float>(sums[0])), v);
+      v = Simd::fnma(min[1], Simd::set1(static_cast<float>(sums[1])), v);
+    }
+    return Simd::fma(v, da, acc);
+  } else {
+    F v = Simd::mul(scale[0], Simd::to_f32(Simd::add_i(part[0], part[1])));
+    if constexpr (T::kMin) v = Simd::fnma(min[0], Simd::set1(static_cast<float>(sums[0] + sums[1])), v);
+    return Simd::fma(v, da, acc);
+  }
+}
+
+template <class T, int M>
+void gemv_q8_group(const Packed &w, uint64_t g, const uint8_t *act, uint64_t act_bytes, float *const *out,
+                   const float *bias) {
+  const uint8_t *p = w.group(g);
+  const int8_t *q[M];
+  const uint8_t *d[M];
+  const uint8_t *s[M];
+  F acc[M];
+  for (int m = 0; m < M; ++m) {
+    const uint8_t *row = act + static_cast<uint64_t>(m) * act_bytes;
+    q[m] = reinterpret_cast<const int8_t *>(row);
+    d[m] = row + w.padded;
+    s[m] = d[m] + w.padded / 32 * 4;
+    acc[m] = Simd::zero();
+  }
+  for (uint32_t b = 0, at = 0; b < w.blocks; ++b, p += w.block_bytes) {
+    for (uint64_t ahead = 0; ahead < w.block_bytes && M == 1; ahead += 64) Simd::prefetch(p + 2048 + ahead);
+    const typename T::Head head = T::head(p);
+#pragma GCC unroll 8
+    for (int i = 0; i < T::kGroups; ++i, ++at) {
+      I c[8];
+      T::codes(p, i, c);
+      F scale[2], min[2];
+      for (int h = 0; h < (T::kHalves ? 2 : 1); ++h) {
+        scale[h] = T::scale(head, i, h);
+        if constexpr (T::kMin) min[h] = T::min(head, i, h);
+      }
+      for (int m = 0; m < M; ++m) {
+        float da;
+        int32_t sums[2];
+        std::memcpy(&da, d[m] + at * 4, 4);
+        std::memcpy(sums, s[m] + at * 8, 8);
+        acc[m] = q8_step<T>(c, scale, min, q[m] + at * 32, da, sums, acc[m]);
+      }
+    }
+  }
+  for (int m = 0; m < M; ++m) put_group(acc[m], w, g, out[m], bias);
+}
+
+void gemv_q8(const Packed &w, uint64_t g0, uint64_t g1, const uint8_t *act, uint64_t act_bytes, uint32_t m,
+             float *const *out, const float *bias) {
+  with_quant_type(w.type, [&](auto trait) {
+    using T = decltype(trait);
+    for (uint64_t g = g0; g < g1; ++g) {
+      uint32_t i = 0;
+      for (; i + 4 <= m; i += 4) gemv_q8_group<T, 4>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
+      if (i + 2 <= m) {
+        gemv_q8_group<T, 2>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
+        i += 2;
+      }
+      if (i < m) gemv_q8_group<T, 1>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
+    }
+  });
+}
+
+// 32 inputs of sixteen rows as f32, handed on in pairs: put(k / 2, even, odd).
+template <class T, class Put>
+MERRITT_INLINE void open_group(const uint8_t *p, const typename T::Head &head, int g, Put &&put) {
+  I c[8];
+  T::codes(p, g, c);
+  const I byte = Simd::set1_i32(255);
+  for (int q = 0; q < 8; ++q) {
+    const F scale = T::scale(head, g, q / 4);
+    F low = Simd::zero();
+    if constexpr (T::kMin) low = T::min(head, g, q / 4);
+    const auto value = [&](I codes) __attribute__((always_inline)) {
+      const F v = Simd::sub(Simd::to_f32(Simd::and_i(codes, byte)), Simd::set1(static_cast<float>(T::kOffset)));
+      return T::kMin ? Simd::sub(Simd::mul(v, scale), low) : Simd::mul(v, scale);
+    };
+    put(2 * q, value(c[q]), value(Simd::template shift_right<8>(c[q])));
+    put(2 * q + 1, value(Simd::template shift_right<16>(c[q])), value(Simd::template shift_right<24>(c[q])));
+  }
+}
+
+// All inputs of one group in pairs; put(k / 2, even, odd) with k counted from the start of the row.
+template <class Put>
+MERRITT_INLINE void open_floats(const Packed &w, const uint8_t *p, Put &&put) {
+  using namespace merritt::plugin;
+  const int pairs = static_cast<int>(w.padded / 2);
+  if (w.type == kF32) {
+    for (int i = 0; i < pairs; ++i) put(i, TypeFloat<kF32>::weight(p, 2 * i), TypeFloat<kF32>::weight(p, 2 * i + 1));
+  } else if (w.type == kF16) {
+    for (int i = 0; i < pairs; ++i) put(i, TypeFloat<kF16>::weight(p, 2 * i), TypeFloat<kF16>::weight(p, 2 * i + 1));
+  } else {
+    for (int i = 0; i < pairs; ++i) {
+      put(i, TypeFloat<kBF16>::weight(p, 2 * i), TypeFloat<kBF16>::weight(p, 2 * i + 1));
+    }
+  }
+}
+
+template <class Put>
+MERRITT_INLINE void open_rows(const Packed &w, uint64_t g, Put &&put) {
+  const uint8_t *p = w.group(g);
+  const bool quant = with_quant_type(w.type, [&](auto trait) __attribute__((always_inline)) {
+    using T = decltype(trait);
+    const uint8_t *block = p;
+    for (uint32_t b = 0; b < w.blocks; ++b, block += w.block_bytes) {
+      const typename T::Head head = T::head(block);
+#pragma GCC unroll 8
+      for (int i = 0; i < T::kGroups; ++i) {
+        const int base = (static_cast<int>(b) * T::kGroups + i) * 16;
+        open_group<T>(block, head, i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+          put(base + pair, even, odd);
+        });
+      }
+    }
+  });
+  if (!quant) open_floats(w, p, put);
+}
+
+void panel_f32(const Packed &w, uint64_t g0, uint32_t n, float *panel) {
+  const uint64_t ld = static_cast<uint64_t>(n) * 16;
+  for (uint32_t i = 0; i < n; ++i) {
+    float *to = panel + i * 16;
+    if (g0 + i < w.groups) {
+      open_rows(w, g0 + i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+        Simd::store(to + static_cast<uint64_t>(pair) * 2 * ld, even);
+        Simd::store(to + (static_cast<uint64_t>(pair) * 2 + 1) * ld, odd);
+      });
+    } else {
+      for (uint64_t k = 0; k < w.padded; ++k) Simd::store(to + k * ld, Simd::zero());
+    }
+  }
+}
+
+void panel_bf16(const Packed &w, uint64_t g0, uint32_t n, uint16_t *panel) {
+  const uint64_t ld = static_cast<uint64_t>(n) * 32;
+  for (uint32_t i = 0; i < n; ++i) {
+    uint16_t *to = panel + i * 32;
+    if (g0 + i < w.groups) {
+      open_rows(w, g0 + i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+        Simd::store_bf16_pair(to + static_cast<uint64_t>(pair) * ld, even, odd);
+      });
+    } else {
+      for (uint64_t k = 0; k < w.padded / 2; ++k) Simd::store_bf16_pair(to + k * ld, Simd::zero(), Simd::zero());
+    }
+  }
+}
+
+// Sixteen rows, 32 inputs at a time through a small f32 buffer, four sums by input modulo four.
+template <int M>
+MERRITT_INLINE void gemv_f32_block(const float *tile, const float *const *x, uint64_t at, uint64_t count, F (*acc)[4]) {
+  uint64_t k = 0;
+  for (; k + 4 <= count; k += 4) {
+    for (int j = 0; j < 4; ++j) {
+      const F v = Simd::load(tile + (k + static_cast<uint64_t>(j)) * 16);
+      for (int m = 0; m < M; ++m) acc[m][j] = Simd::fma(v, Simd::set1(x[m][at + k + static_cast<uint64_t>(j)]), acc[m][j]);
+    }
+  }
+  for (int j = 0; k < count; ++k, ++j) {
+    const F v = Simd::load(tile + k * 16);
+    for (int m = 0; m < M; ++m) acc[m][j] = Simd::fma(v, Simd::set1(x[m][at + k]), acc[m][j]);
+  }
+}
+
+template <int M>
+void gemv_f32_rows(const Packed &w, uint64_t g, const float *const *x, float *const *out, const float *bias) {
+  alignas(64) float tile[32 * 16];
+  F acc[M][4];
+  for (int m = 0; m < M; ++m) {
+    for (int j = 0; j < 4; ++j) acc[m][j] = Simd::zero();
+  }
+  const uint8_t *p = w.group(g);
+  using namespace merritt::plugin;
+  if (w.type == kF32) {
+    for (uint64_t k = 0; k < w.cols; k += 32, p += w.block_bytes) {
+      for (uint64_t ahead = 0; ahead < 2048 && M == 1; ahead += 64) Simd::prefetch(p + 4096 + ahead);
+      const uint64_t left = w.cols - k;
+      gemv_f32_block<M>(reinterpret_cast<const float *>(p), x, k, left < 32 ? left : 32, acc);
+    }
+  } else {
+    open_rows(w, g, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+      Simd::store(tile + (pair % 16) * 32, even);
+      Simd::store(tile + (pair % 16) * 32 + 16, odd);
+      if (pair % 16 == 15) {
+        const uint64_t k = static_cast<uint64_t>(pair / 16) * 32, left = w.cols - k;
+        gemv_f32_block<M>(tile, x, k, left < 32 ? left : 32, acc);
+      }
+    });
+  }
+  for (int m = 0; m < M; ++m) {
+    put_group(Simd::add(Simd::add(acc[m][0], acc[m][1]), Simd::add(acc[m][2], acc[m][3])), w, g, out[m], bias);
+  }
+}
+
+void gemv_f32(const Packed &w, uint64_t g0, uint64_t g1, const float *x, uint64_t stride, uint32_t m,
+              float *const *out, const float *bias) {
+  for (uint64_t g = g0; g < g1; ++g) {
+    uint32_t i = 0;
+    for (; i + 2 <= m; i += 2) {
+      const float *rows[2] = {x + i * stride, x + (i + 1) * stride};
+      gemv_f32_rows<2>(w, g, rows, out + i, bias);
+    }
+    if (i < m) {
+      const float *rows[1] = {x + i * stride};
+      gemv_f32_rows<1>(w, g, rows, out + i, bias);
+    }
+  }
+}
+
+// Register tile of Q rows by V vectors; every result is one chain of fused multiply-adds over the inputs.
+template <int Q, int V>
+MERRITT_INLINE void gemm_tile(const float *a, uint64_t lda, const float *panel, uint64_t ld, uint32_t k, float *c) {
+  F acc[Q][V];
+  for (int i = 0; i < Q; ++i) {
+    for (int v = 0; v < V; ++v) acc[i][v] = Simd::zero();
+  }
+  for (uint32_t t = 0; t < k; ++t) {
+    F b[V];
+    for (int v = 0; v < V; ++v) b[v] = Simd::load(panel + t * ld + static_cast<uint64_t>(v) * 16);
+    for (int i = 0; i < Q; ++i) {
+      const F x = Simd::set1(a[static_cast<uint64_t>(i) * lda + t]);
+      for (int v = 0; v < V; ++v) acc[i][v] = Simd::fma(x, b[v], acc[i][v]);
+    }
+  }
+  for (int i = 0; i < Q; ++i) {
+    for (int v = 0; v < V; ++v) Simd::store(c + static_cast<uint64_t>(i) * ld + static_cast<uint64_t>(v) * 16, acc[i][v]);
+  }
+}
+
+void gemm_f32(const float *a, uint64_t lda, const float *panel, uint32_t m, uint32_t n, uint32_t k, float *c) {
+  constexpr int kQ = Simd::kQueryTile, kV = Simd::kKeyVectors;
+  for (uint32_t j = 0; j + 16 * kV <= n; j += 16 * kV) {
+    uint32_t i = 0;
+    for (; i + kQ <= m; i += kQ) gemm_tile<kQ, kV>(a + i * lda, lda, panel + j, n, k, c + static_cast<uint64_t>(i) * n + j);
+    for (; i < m; ++i) gemm_tile<1, kV>(a + i * lda, lda, panel + j, n, k, c + static_cast<uint64_t>(i) * n + j);
+  }
+}
+
+}  // namespace
