@@ -27,8 +27,8 @@ PYTHON_PACKAGES = ["pybind11>=3,<4", "numpy>=1.26", "pytest>=8", "mypy>=1.10", "
 
 def missing_packages() -> list[str]:
     if not util.have("dpkg-query"):
-        raise DevError("./dev setup installs with apt and needs Debian 12; elsewhere see docs/howto for the list of "
-                       "libraries")
+        raise DevError("./dev setup installs with apt and needs Debian 12; elsewhere install what PACKAGES in "
+                       "sdk/cmake/dev/setup.py names, and the libraries of sdk/cmake/deps under MERRITT_DEPS_DIR")
     text = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *PACKAGES],
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     installed = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
