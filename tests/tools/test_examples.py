@@ -29,3 +29,8 @@ def test_examples_build_against_the_package_and_run(model_path: pathlib.Path) ->
 def test_readme_code_is_the_examples_code() -> None:
     done = subprocess.run([sys.executable, ROOT / "tests" / "tidy" / "readme_snippets.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_docs_link_to_files_and_give_the_limits_of_the_code() -> None:
+    done = subprocess.run([sys.executable, ROOT / "tests" / "tidy" / "check_docs.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -26,7 +26,7 @@ def run_ctest(totals: Totals, preset: str, pattern: str) -> None:
 
 
 def run_pytest(totals: Totals, pattern: str) -> None:
-    folders = [util.ROOT / "tests" / name for name in ("tidy", "python")]
+    folders = [util.ROOT / "tests" / name for name in ("tidy", "python", "tools")]
     python = util.VENV / "bin" / "python"
     if not python.exists():
         totals.add("pytest:whole-run", "failed", "no .venv; run ./dev setup")
