@@ -29,6 +29,9 @@ add_library(merritt_flags INTERFACE)
 target_compile_options(merritt_flags INTERFACE
   -Wall -Wextra -Wshadow -Wpedantic $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique> -ffunction-sections -fdata-sections
   $<$<COMPILE_LANGUAGE:CXX>:-fno-strict-aliasing>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(merritt_flags INTERFACE -Wno-restrict)  # GCC 12 warns of std::string + (GCC bug 105651)
+endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   target_compile_options(merritt_flags INTERFACE -Wno-unknown-warning-option)
 endif()

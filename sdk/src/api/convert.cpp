@@ -5,6 +5,7 @@
 
 #include "api/guard.hpp"
 #include "base/limits.hpp"
+#include "base/os/clock.hpp"
 #include "base/os/random.hpp"
 
 namespace merritt::api {
@@ -74,6 +75,7 @@ Result<std::string> render_chat(const engine::Model& model, const merritt_messag
   }
   tokens::ChatInput input;
   input.add_generation_prompt = true;
+  input.unix_seconds = os::unix_seconds();
   for (size_t i = 0; i < n_messages; ++i) {
     std::string_view role, content;
     MERRITT_CHECK(read_string(messages[i].role, messages[i].role_length, 63, "role", role));
