@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
 import pathlib
 import subprocess
 import sys
-from typing import Callable
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import tiny_model  # noqa: E402
-
-PROGRAM = pathlib.Path(os.environ.get("MERRITT_PROGRAM", ROOT / "build" / "bin" / "merritt"))
-Merritt = Callable[..., "subprocess.CompletedProcess[bytes]"]
+from merritt_command import PROGRAM, Merritt  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-from conftest import PROGRAM, ROOT
+from merritt_command import PROGRAM, ROOT
 
 
 def build_folder() -> pathlib.Path:

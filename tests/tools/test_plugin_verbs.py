@@ -8,7 +8,7 @@ import shutil
 import stat
 
 import pytest
-from conftest import Merritt
+from merritt_command import Merritt
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import tiny_model
-from conftest import Merritt
+from merritt_command import Merritt
 
 BACKENDS = ["reference", "onednn"]
 
