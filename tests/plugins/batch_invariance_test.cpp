@@ -45,7 +45,10 @@ std::vector<std::vector<float>> alone(const PluginLibrary& plugin, const GraphBu
   options.executor = Executor::kOneThread;
   for (const auto& p : prompts) {
     Rig rig(plugin, graph, options);
-    if (!rig.ok() || rig.go({{rig.add_sequence(), p}}) != MRT_OK) return {};
+    if (!rig.ok() || rig.go({{rig.add_sequence(), p}}) != MRT_OK) {
+      ADD_FAILURE() << rig.err.message;
+      return {};
+    }
     out.push_back(rig.rows());
   }
   return out;

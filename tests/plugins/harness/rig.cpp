@@ -234,6 +234,7 @@ bool Rig::grow(Sequence* s, uint32_t tokens) {
 }
 
 bool Rig::fill(const std::vector<Chunk>& runs, uint32_t outputs) {
+  if (!ok_) return false;
   runs_ = runs;
   uint32_t token = 0, rows = 0;
   for (uint32_t i = 0; i < runs.size(); ++i) {
@@ -284,6 +285,7 @@ int32_t Rig::commit(const std::vector<uint32_t>* accepted) {
 }
 
 int32_t Rig::go(const std::vector<Chunk>& runs, uint32_t outputs) {
+  if (!ok_) return err.code;
   if (!fill(runs, outputs)) return MRT_OUT_OF_MEMORY;
   int32_t code = prepare();
   if (code != MRT_OK) return code;
