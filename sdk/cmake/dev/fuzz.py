@@ -43,7 +43,7 @@ def fuzz(words: list[str]) -> int:
     for tool in ("clang-16", "clang++-16"):
         util.need(tool)
     with util.stage("build (fuzz)"):
-        build.build_preset("fuzz", quiet=True)
+        build.build_preset("fuzz", targets=["fuzzers"], quiet=True)
     chosen = [name for name in targets() if not words or words[0] in (name, name.removeprefix("fuzz_"))]
     if not chosen:
         raise DevError(f"no fuzz target {words[0] if words else ''!r}; there are {', '.join(targets()) or 'none'}")
