@@ -62,6 +62,11 @@ TEST_P(BatchInvariance, RandomSchedulesGiveTheSameBits) {
     const GraphBuilder graph = tiny_decoder(v.model);
     RigOptions options;
     options.kv_type = v.kv_type;
+    if (!plugin().exact() && v.kv_type == 8) {  // only the oracles have to cache q8_0; the others say so
+      const Rig rig(plugin(), graph, options);
+      EXPECT_TRUE(rig.ok() || rig.err.code == MRT_UNSUPPORTED) << rig.err.message;
+      if (!rig.ok()) continue;
+    }
     options.n_pages = 160;
     options.max_pages = 20;
     std::vector<std::vector<uint32_t>> prompts;

@@ -20,7 +20,9 @@ TEST_P(Kv, RawPlanesReadWriteZero) {
   uint64_t pool_bytes = 0;
   for (uint32_t g = 0; g < 2; ++g) pool_bytes += 48 * rig.spec.group[g].n_planes * rig.spec.group[g].plane_bytes;
   EXPECT_EQ(rig.spec.pool_bytes, pool_bytes);
-  EXPECT_EQ(rig.host.charged(MRT_MEM_KV) + rig.host.charged(MRT_MEM_KV_HOT), pool_bytes);
+  const uint64_t charged = rig.host.charged(MRT_MEM_KV) + rig.host.charged(MRT_MEM_KV_HOT);
+  EXPECT_GE(charged, pool_bytes);
+  EXPECT_LE(charged, pool_bytes + (plugin().exact() ? 0 : 1u << 20)) << "a plugin may keep a little beside its pages";
   for (uint32_t g = 0; g < 2; ++g) {
     const mrt_kv_group& group = rig.spec.group[g];
     const uint32_t pages[3] = {7, 2, 40};
