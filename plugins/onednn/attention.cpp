@@ -100,7 +100,9 @@ bool Runner::attend_tiles(const AttentionOp &op, const Block &b, uint32_t kv_hea
     if (good) k_->attend(*block, tile, type);
   }
   for (uint32_t i = 0; i < 4; ++i) {
-    if (open[i].used) wipe(w.hot + i * 2 * w.hot_bytes, 2 * w.hot_bytes);
+    if (!open[i].used) continue;
+    wipe(w.hot + i * 2 * w.hot_bytes, 2 * w.hot_bytes);
+    wipe(w.gathered, w.gathered_bytes);
   }
   return good;
 }
@@ -113,7 +115,13 @@ bool Runner::find_tile(const AttentionOp &op, uint32_t seq, uint32_t kv_head, At
   const uint32_t page_tokens = local ? local_tokens_ : pool_->geometry().page_tokens;
   const uint32_t bytes = local || pool_->geometry().type == kF32 ? 4 : 2;
   const uint32_t g0 = (t->begin - t->first) / 16, g1 = (t->end - t->first + 15) / 16;
+  if (!is_tiled(page_tokens) && !gather_tile(op, seq, kv_head, *t, open, w)) return false;
   for (uint32_t g = g0; g < g1; ++g) {
+    if (!is_tiled(page_tokens)) {
+      t->k[g] = w.gathered + static_cast<uint64_t>(g) * 16 * n.a.head_dim * bytes;
+      t->v[g] = w.gathered + (static_cast<uint64_t>(kTileTokens) * n.a.head_dim + g * 16 * padded_dim(n.a.v_dim)) * bytes;
+      continue;
+    }
     const uint32_t token = t->first + 16 * g;
     const uint8_t *k, *v;
     uint32_t at;
@@ -133,6 +141,27 @@ bool Runner::find_tile(const AttentionOp &op, uint32_t seq, uint32_t kv_head, At
     if (g >= g0 && g < g1) continue;
     t->k[g] = t->k[g0];
     t->v[g] = t->v[g0];
+  }
+  return true;
+}
+
+// Pages that sixteen does not divide: the tile's tokens one by one into the worker's hot scratch, in the layout of a tile.
+bool Runner::gather_tile(const AttentionOp &op, uint32_t seq, uint32_t kv_head, const AttentionTile &t, OpenPage *open,
+                         Worker &w) noexcept {
+  const PlanNode &n = model_->plan().nodes[op.node];
+  const uint32_t page_tokens = pool_->geometry().page_tokens, bytes = pool_->geometry().type == kF32 ? 4 : 2;
+  const uint32_t dim = n.a.head_dim, v_dim = padded_dim(n.a.v_dim);
+  uint8_t *values = w.gathered + static_cast<uint64_t>(kTileTokens) * dim * bytes;
+  for (uint32_t at = t.begin; at < t.end; ++at) {
+    const uint8_t *v = nullptr;
+    const uint8_t *k = page_planes(n, seq, at / page_tokens - staging_->page_base[n.group][seq], open, w, &v);
+    if (k == nullptr) return false;
+    k += v_offset(page_tokens, dim, kv_head, at % page_tokens, bytes);
+    v += v_offset(page_tokens, n.a.v_dim, kv_head, at % page_tokens, bytes);
+    const uint32_t slot = at - t.first;
+    uint8_t *to = w.gathered + (static_cast<uint64_t>(slot / 16) * dim * 16 + slot % 16) * bytes;
+    for (uint64_t d = 0; d < dim; ++d) std::memcpy(to + d * 16 * bytes, k + d * bytes, bytes);
+    std::memcpy(values + static_cast<uint64_t>(slot) * v_dim * bytes, v, static_cast<uint64_t>(v_dim) * bytes);
   }
   return true;
 }

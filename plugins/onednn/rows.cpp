@@ -143,8 +143,9 @@ void Runner::store_kv(const RowOp &op, uint32_t r) noexcept {
   }
   const uint32_t bytes = type == kF32 ? 4 : 2;
   for (uint32_t h = 0; h < n.a.kv_heads; ++h) {
-    const uint64_t at = is_v ? v_offset(tokens, dim, h, token, bytes) : k_offset(tokens, dim, h, token, bytes);
-    k_->store_kv(x + static_cast<uint64_t>(h) * dim, dim, type, base + at, is_v ? 1 : 16);
+    const bool rows = is_v || !is_tiled(tokens);
+    const uint64_t at = rows ? v_offset(tokens, dim, h, token, bytes) : k_offset(tokens, dim, h, token, bytes);
+    k_->store_kv(x + static_cast<uint64_t>(h) * dim, dim, type, base + at, rows ? 1 : 16);
   }
 }
 

@@ -64,7 +64,8 @@ void Runner::list_phases() noexcept {
     if (tasks == 0) continue;
     active_[n_active_] = p;
     tasks_[n_active_] = tasks;
-    next_[n_active_].store(0, std::memory_order_relaxed);
+    progress_[n_active_].next.store(0, std::memory_order_relaxed);
+    progress_[n_active_].done.store(0, std::memory_order_relaxed);
     ++n_active_;
   }
 }
@@ -99,34 +100,34 @@ void Runner::task(const Phase &phase, uint32_t i, uint32_t worker) noexcept {
 void Runner::drain(uint32_t active, uint32_t worker) noexcept {
   const Phase &phase = model_->schedule().phases[active_[active]];
   const uint32_t tasks = tasks_[active];
+  Progress &progress = progress_[active];
   while (!stop_.load(std::memory_order_relaxed)) {
     if (step_->cancel != nullptr && *step_->cancel != 0) {
       stop_.store(true, std::memory_order_relaxed);
       return;
     }
-    const uint32_t i = next_[active].fetch_add(1, std::memory_order_relaxed);
+    const uint32_t i = progress.next.fetch_add(1, std::memory_order_relaxed);
     if (i >= tasks) return;
     task(phase, i, worker);
+    progress.done.fetch_add(1, std::memory_order_release);
   }
 }
 
-// A stopped worker still passes every barrier, so that nobody waits for it.
-void Runner::barrier(uint32_t round, uint32_t members) noexcept {
-  const uint32_t target = (round + 1) * members;
-  arrived_.fetch_add(1, std::memory_order_acq_rel);
-  for (uint32_t spins = 0; arrived_.load(std::memory_order_acquire) < target; ++spins) {
+void Runner::wait_for(uint32_t active) const noexcept {
+  for (uint32_t spins = 0; progress_[active].done.load(std::memory_order_acquire) < tasks_[active]; ++spins) {
+    if (stop_.load(std::memory_order_relaxed)) return;
     if (spins < 4096) {
       _mm_pause();
     } else {
-      std::this_thread::yield();  // the other members may be waiting for this very core
+      std::this_thread::yield();  // the one we wait for may be waiting for this very core
     }
   }
 }
 
-void Runner::gang_body(uint32_t members, uint32_t worker) noexcept {
-  for (uint32_t a = 0; a < n_active_; ++a) {
+void Runner::gang_body(uint32_t worker) noexcept {
+  for (uint32_t a = 0; a < n_active_ && !stop_.load(std::memory_order_relaxed); ++a) {
     drain(a, worker);
-    barrier(a, members);
+    wait_for(a);
   }
 }
 
@@ -141,9 +142,8 @@ void Runner::run(const mrt_step &step, const mrt_staging &staging, mrt_error *re
   list_blocks();
   list_phases();
   stop_.store(false, std::memory_order_relaxed);
-  arrived_.store(0, std::memory_order_release);
   const uint32_t members = host_->n_workers();
-  const int32_t code = host_->gang(members, [&](uint32_t, uint32_t worker) { gang_body(members, worker); });
+  const int32_t code = host_->gang(members, [&](uint32_t, uint32_t worker) { gang_body(worker); });
   if (code == MRT_UNSUPPORTED) {
     for (uint32_t a = 0; a < n_active_; ++a) {
       host_->parallel(members, [&](uint32_t, uint32_t worker) { drain(a, worker); });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the phases of a step on the host's executor: one gang with a barrier between phases, or one parallel call for
-// each phase where a gang cannot be had. Work inside a phase is drawn from a counter, so that a slow worker takes less;
-// which worker computes what never changes a result. Rows are kept PROMPT sequences first, so each class is one range.
+// Runs the phases of a step on the host's executor: one gang for all phases, or one parallel call for each phase where a
+// gang cannot be had. Work inside a phase is drawn from a counter, so that a slow worker takes less; a phase is over when
+// its tasks are done, not when all workers arrived, so one that sleeps or lost its core holds nobody up. Which worker
+// computes what never changes a result. Rows are kept PROMPT sequences first, so each class is one range.
 // All memory is taken at create. [program]
 #pragma once
 #include <atomic>
@@ -39,9 +40,14 @@ class Runner {
     float **out;                      // row pointers of a product
     uint8_t *hot;                     // opened pages: 4 of K, 4 of V
     uint64_t hot_bytes;
+    uint8_t *gathered;                // a tile of K and V, for pages that sixteen does not divide
+    uint64_t gathered_bytes;
   };
   struct RowsOf {                     // of one rows kind in this step
     uint32_t n = 0, n_prompt = 0;
+  };
+  struct alignas(64) Progress {       // of an active phase
+    std::atomic<uint32_t> next{0}, done{0};
   };
   struct Work {                       // one op of a matrix or attention phase: how many tasks of each class
     uint32_t prompt_tasks, tasks;
@@ -59,8 +65,8 @@ class Runner {
   void list_phases() noexcept;
   uint32_t count_tasks(const Phase &phase) noexcept;
   void drain(uint32_t active, uint32_t worker) noexcept;
-  void gang_body(uint32_t members, uint32_t worker) noexcept;
-  void barrier(uint32_t round, uint32_t members) noexcept;
+  void gang_body(uint32_t worker) noexcept;
+  void wait_for(uint32_t active) const noexcept;
   void task(const Phase &phase, uint32_t i, uint32_t worker) noexcept;
   bool wanted(uint32_t needed_by) const noexcept { return (needed_by & mask_) != 0; }
   // rows.cpp
@@ -83,6 +89,8 @@ class Runner {
   void attend_block(const AttentionOp &op, const Block &b, uint32_t kv_head, Worker &w) noexcept;
   bool attend_tiles(const AttentionOp &op, const Block &b, uint32_t kv_head, AttentionBlock *block, Worker &w) noexcept;
   bool find_tile(const AttentionOp &op, uint32_t seq, uint32_t kv_head, AttentionTile *t, OpenPage *open, Worker &w) noexcept;
+  bool gather_tile(const AttentionOp &op, uint32_t seq, uint32_t kv_head, const AttentionTile &t, OpenPage *open,
+                   Worker &w) noexcept;
   const uint8_t *page_planes(const plugin::PlanNode &n, uint32_t seq, uint32_t entry, OpenPage *open, Worker &w,
                              const uint8_t **v) noexcept;
   void mark_corrupt(uint32_t g, uint32_t page) noexcept;
@@ -124,9 +132,8 @@ class Runner {
   uint32_t n_blocks_ = 0, block_tokens_ = 0;
   std::vector<uint32_t> active_;    // phases of this step
   std::vector<uint32_t> tasks_;     // of each active phase
-  std::vector<std::atomic<uint32_t>> next_;
+  std::vector<Progress> progress_;
   uint32_t n_active_ = 0;
-  alignas(64) std::atomic<uint32_t> arrived_{0};
   alignas(64) std::atomic<bool> stop_{false};
 };
 

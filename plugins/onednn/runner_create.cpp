@@ -81,7 +81,7 @@ int32_t Runner::create(const Model *model, Pool *pool, const mrt_program_policy 
   }
   active_.resize(s.phases.size());
   tasks_.resize(s.phases.size());
-  next_ = std::vector<std::atomic<uint32_t>>(s.phases.size());
+  progress_ = std::vector<Progress>(s.phases.size());
   MERRITT_PLUGIN_TRY(take_values(err));
   MERRITT_PLUGIN_TRY(take_maps(err));
   return take_workers(err);
@@ -178,10 +178,15 @@ int32_t Runner::take_workers(mrt_error *err) {
     }
     bytes = c.bytes();
   }
-  MERRITT_PLUGIN_TRY(hot_.take(host_, MRT_MEM_KV_HOT, plane * 8 * workers_.size(), "opened pages", err));
-  for (uint64_t w = 0; w < workers_.size(); ++w) {
-    workers_[w].hot = hot_.data() == nullptr ? nullptr : hot_.data() + w * plane * 8;
-    workers_[w].hot_bytes = plane;
+  const bool gathers = pool_ != nullptr && !is_tiled(pool_->geometry().page_tokens);
+  const uint64_t gathered = gathers ? rounded(kTileTokens * (q_dim + v_dim) * sizeof(float)) : 0;
+  const uint64_t share = plane * 8 + gathered;
+  MERRITT_PLUGIN_TRY(hot_.take(host_, MRT_MEM_KV_HOT, share * workers_.size(), "opened pages", err));
+  for (uint64_t i = 0; i < workers_.size() && hot_.data() != nullptr; ++i) {
+    workers_[i].hot = hot_.data() + i * share;
+    workers_[i].hot_bytes = plane;
+    workers_[i].gathered = workers_[i].hot + plane * 8;
+    workers_[i].gathered_bytes = gathered;
   }
   return MRT_OK;
 }
