@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel_trace.hpp"
 
+#include <algorithm>
 #include <sstream>
 
 #include "cli.hpp"
@@ -35,7 +36,7 @@ bool is_onednn(const std::string& kernel) {
 double onednn_share(const std::vector<TracedNode>& nodes) {
   double share = 0;
   for (const TracedNode& node : nodes) share += is_onednn(node.kernel) ? node.flops_share : 0;
-  return share;
+  return std::min(share, 1.0);  // the shares are rounded
 }
 
 nlohmann::json json_of(const std::vector<TracedNode>& nodes) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model_view.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <map>
 
@@ -61,7 +62,10 @@ void view_tensors(const weights::Gguf& gguf, FileView& view) {
     ++count[out.type];
     view.tensors.push_back(std::move(out));
   }
-  for (const auto& [type, n] : count) {
+  std::vector<std::pair<std::string, uint32_t>> most_first(count.begin(), count.end());
+  std::stable_sort(most_first.begin(), most_first.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  for (const auto& [type, n] : most_first) {
     view.quantization += (view.quantization.empty() ? "" : ", ") + type + " " + std::to_string(n);
   }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -110,16 +111,17 @@ def test_cancel_ends_the_stream(model: merritt.Model, tenant: merritt.Tenant) ->
     assert len(stream.tokens) < 450
 
 
-def test_ctrl_c_cancels(model: merritt.Model, tenant: merritt.Tenant) -> None:
-    stream = tenant.generate(model, "Once", raw=True, max_tokens=450, ignore_eos=True)
-    next(stream)
-    os.kill(os.getpid(), signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        for _ in stream:
-            time.sleep(0.001)
-    stream.cancel()
-    stream.text()
-    assert stream.finish == "cancelled"
+def test_ctrl_c_cancels(engine: merritt.Engine, model_path: pathlib.Path, tenant: merritt.Tenant) -> None:
+    with engine.load(model_path, backend="reference", progress=False) as slow:
+        stream = tenant.generate(slow, "Once", raw=True, max_tokens=450, ignore_eos=True)
+        next(stream)
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+            for _ in stream:
+                pass
+            time.sleep(1)  # the stream ended first: let the signal come here and not in the next test
+        stream.text()
+        assert stream.finish == "cancelled"
 
 
 def test_two_tenants_share_steps(engine: merritt.Engine, model: merritt.Model) -> None:

@@ -50,7 +50,7 @@ def test_load_reports_progress_and_errors(engine: merritt.Engine, tmp_path: path
     with pytest.raises(merritt.NotFoundError):
         engine.load(tmp_path / "absent.gguf", progress=False)
     broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF" + b"\xff" * 100)
+    broken.write_bytes(b"GGUF\x03\x00\x00\x00" + b"\xff" * 100)
     with pytest.raises(merritt.CorruptError):
         engine.load(broken, progress=False)
     with pytest.raises(ValueError, match="kv_type"):
