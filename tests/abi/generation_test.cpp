@@ -54,7 +54,7 @@ TEST_P(Stories, GreedyFromBosIsThePublishedText) {
   merritt_request_options options{};
   options.tokens = &bos;
   options.n_tokens = 1;
-  options.max_tokens = 256;
+  options.max_tokens = 257;
   const Generation out = generate(make_session(tenant_, model_), options);
   ASSERT_EQ(out.code, MERRITT_OK) << out.message;
   ASSERT_FALSE(out.text.empty());

@@ -94,7 +94,7 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   model->file->release_metadata();
 
   start_step_thread();
-  MERRITT_CHECK(call([this, model]() -> Status {
+  MERRITT_CHECK(call([this, &model]() -> Status {
     models_.push_back(model);
     return {};
   }));
@@ -103,7 +103,8 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
 
 Status Engine::unload_model(const std::shared_ptr<Model>& model) {
   model->closed = true;
-  return call([this, model]() -> Status {
+  // By reference: the command must not keep the model alive after the caller has gone on.
+  return call([this, &model]() -> Status {
     std::vector<std::shared_ptr<Request>> running;
     for (const auto& [id, request] : model->requests) running.push_back(request);
     for (const auto& request : running) finish_request(*model, *request, FinishReason::kCancelled, Status());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tenants and sessions: the functions of Engine that change what hangs from a tenant. What the step thread owns is changed
-// on the step thread, through call().
+// on the step thread, through call(); commands capture by reference, so that they keep nothing alive once the caller has
+// gone on.
 #include "engine/engine.hpp"
 
 namespace merritt::engine {
@@ -38,7 +39,7 @@ Result<std::shared_ptr<Session>> Engine::open_session(std::shared_ptr<tenant::Te
 Status Engine::close_session(const std::shared_ptr<Session>& session) {
   if (session->closed.exchange(true)) return {};
   session->tenant->session_closed();
-  return call([this, session]() -> Status {
+  return call([this, &session]() -> Status {
     Model& model = *session->model;
     std::vector<std::shared_ptr<Request>> running;
     for (const auto& [id, request] : model.requests) {
@@ -56,7 +57,7 @@ Status Engine::truncate_session(const std::shared_ptr<Session>& session, uint32_
   if (session->busy.exchange(true)) {
     return Status(Code::kFailedPrecondition, "a request is running on this session; wait for its end or cancel it");
   }
-  Status outcome = call([session, position]() -> Status {
+  Status outcome = call([&session, position]() -> Status {
     const uint32_t length = session->length;
     if (position > length) {
       return Status(Code::kInvalidArgument, "position is " + std::to_string(position) + "; the session has " +
@@ -79,7 +80,7 @@ Result<std::shared_ptr<Session>> Engine::fork_session(const std::shared_ptr<Sess
   auto forked = open_session(session->tenant, session->model);
   Status outcome = forked.ok() ? Status() : forked.status();
   if (outcome.ok()) {
-    outcome = call([this, session, &forked]() -> Status {
+    outcome = call([this, &session, &forked]() -> Status {
       if (session->sequence == kv::SequenceId::kNone) return {};
       MERRITT_TRY((*forked)->sequence, session->model->cache->fork(session->sequence, next_seq_key_++));
       (*forked)->history = session->history;
