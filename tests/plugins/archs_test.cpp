@@ -17,8 +17,7 @@ namespace merritt::testing {
 namespace {
 
 const nlohmann::json& goldens() {
-  static const nlohmann::json all =
-      nlohmann::json::parse(std::ifstream(MERRITT_SOURCE_DIR "/tests/golden/archs.json"));
+  static const nlohmann::json all = nlohmann::json::parse(std::ifstream(MERRITT_SOURCE_DIR "/tests/golden/archs.json"));
   return all;
 }
 

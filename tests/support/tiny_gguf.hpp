@@ -19,10 +19,10 @@ namespace merritt::testing {
 struct TinyGguf {
   std::string architecture = "gemma3";  // or llama, qwen3
   uint32_t layers = 8, width = 64, inner = 128, heads = 4, kv_heads = 2, head_dim = 32, context = 512;
-  uint32_t window = 16;          // gemma3 only
-  uint32_t matrix_type = 0;      // 0 = F32, 8 = Q8_0
-  float rope_linear = 0;         // rope.scaling.factor; 0 = none
-  bool rope_freqs = false;       // llama: with rope_freqs.weight
+  uint32_t window = 16;      // gemma3 only
+  uint32_t matrix_type = 0;  // 0 = F32, 8 = Q8_0
+  float rope_linear = 0;     // rope.scaling.factor; 0 = none
+  bool rope_freqs = false;   // llama: with rope_freqs.weight
   bool tied_output = true;
   uint64_t seed = 1;
 };

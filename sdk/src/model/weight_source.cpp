@@ -65,8 +65,7 @@ int32_t WeightSource::read(uint32_t weight, uint64_t offset, void* out, uint64_t
   }
   if (cancelled_.load(std::memory_order_relaxed)) return refuse(err, MRT_CANCELLED, weight, "the load was cancelled");
   const weights::TensorInfo& tensor = file_.gguf.tensors()[info.tensor];
-  const Status status =
-      file_.gguf.source().read(tensor.offset + offset, std::span(static_cast<std::byte*>(out), len));
+  const Status status = file_.gguf.source().read(tensor.offset + offset, std::span(static_cast<std::byte*>(out), len));
   if (!status.ok()) return refuse(err, MRT_CORRUPT, weight, info.name + ": " + std::string(status.message()));
   if (report(len)) return refuse(err, MRT_CANCELLED, weight, "the load was cancelled");
   return MRT_OK;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The weights of a model file as a backend asks for them: mrt_weights over a ModelFile. Every read is checked against the
-// tensor and answered from the file; nothing is mapped and nothing is loaned (no pin).
+// The weights of a model file as a backend asks for them: mrt_weights over a ModelFile. Every read is checked against
+// the tensor and answered from the file; nothing is mapped and nothing is loaned (no pin).
 //
 // Threads: the view's read may be called from any thread. The object must not move while the view is in use.
 #pragma once

@@ -11,8 +11,8 @@
 
 namespace merritt::model::arch {
 
-// Reads general.architecture and builds its graph. Unsupported with the list of what there is when nobody here knows it,
-// corrupt or not_found when the header does not describe such a model.
+// Reads general.architecture and builds its graph. Unsupported with the list of what there is when nobody here knows
+// it, corrupt or not_found when the header does not describe such a model.
 Result<graph::Graph> build_graph(const weights::Gguf& gguf);
 
 std::span<const std::string_view> supported_architectures();

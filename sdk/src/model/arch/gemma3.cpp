@@ -73,21 +73,8 @@ struct Config {
     c.final_softcap = keys.real_or("final_logit_softcapping", 0);
     c.embedding_scale = static_cast<double>(std::sqrt(static_cast<float>(s.width)));
     c.window = keys.number_or("attention.sliding_window", 0, 0, kContextMax);
-    c.local = read_pattern(keys, s.layers, c.window);
+    c.local = read_windowed_layers(keys, s.layers, c.window, 6);
     return c;
-  }
-
-  // Which layers are windowed: five of six, unless attention.sliding_window_pattern says every how many is not, or each.
-  static std::vector<bool> read_pattern(Keys& keys, uint32_t layers, uint32_t window) {
-    constexpr std::string_view kPattern = "attention.sliding_window_pattern";
-    std::vector<uint32_t> every(layers, 6);
-    if (keys.has(kPattern)) every = keys.per_layer(kPattern, layers);
-    const bool listed = keys.is_array(kPattern);
-    std::vector<bool> local(layers, false);
-    for (uint32_t i = 0; i < layers && window != 0; ++i) {
-      local[i] = listed ? every[i] != 0 : every[i] != 0 && (i + 1) % every[i] != 0;
-    }
-    return local;
   }
 };
 

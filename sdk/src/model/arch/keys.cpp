@@ -29,8 +29,8 @@ uint32_t Keys::number(std::string_view name, uint32_t min, uint32_t max) {
     return min;
   }
   if (*value >= min && *value <= max) return *value;
-  fail(Status(Code::kCorrupt, full(name) + " is " + std::to_string(*value) + "; it must be in [" +
-                                  std::to_string(min) + ", " + std::to_string(max) + "]"));
+  fail(Status(Code::kCorrupt, full(name) + " is " + std::to_string(*value) + "; it must be in [" + std::to_string(min) +
+                                  ", " + std::to_string(max) + "]"));
   return min;
 }
 
@@ -123,6 +123,18 @@ graph::Rope read_rope(Keys& keys, const DecoderSize& size, graph::RopeStyle styl
   // Yarn sharpens attention as it stretches positions; both rotated sides carry the factor.
   rope.scale = keys.real_or("rope.scaling.attn_factor", 1) * (1 + 0.1 * std::log(factor));
   return rope;
+}
+
+std::vector<bool> read_windowed_layers(Keys& keys, uint32_t layers, uint32_t window, uint32_t missing) {
+  constexpr std::string_view kPattern = "attention.sliding_window_pattern";
+  std::vector<uint32_t> every(layers, missing);
+  if (keys.has(kPattern)) every = keys.per_layer(kPattern, layers);
+  const bool listed = keys.is_array(kPattern);
+  std::vector<bool> windowed(layers, false);
+  for (uint32_t i = 0; i < layers && window != 0; ++i) {
+    windowed[i] = listed ? every[i] != 0 : every[i] != 0 && (i + 1) % every[i] != 0;
+  }
+  return windowed;
 }
 
 std::string block_name(uint32_t layer, std::string_view tensor) {

@@ -15,7 +15,9 @@ namespace merritt::model::arch {
 
 class Keys {
  public:
-  Keys(const weights::Gguf& gguf, std::string_view architecture) : gguf_(gguf), prefix_(architecture) { prefix_ += '.'; }
+  Keys(const weights::Gguf& gguf, std::string_view architecture) : gguf_(gguf), prefix_(architecture) {
+    prefix_ += '.';
+  }
 
   bool has(std::string_view name) const { return gguf_.has(prefix_ + std::string(name)); }
   bool is_array(std::string_view name) const {
@@ -65,6 +67,10 @@ struct DecoderSize {
 
 // rope.freq_base, rope.dimension_count and rope.scaling.*: none, linear or yarn.
 graph::Rope read_rope(Keys& keys, const DecoderSize& size, graph::RopeStyle style, double base_missing);
+
+// Which layers attend within a window: all but every `missing`-th, unless attention.sliding_window_pattern holds
+// another number, or a value for each layer. None when there is no window.
+std::vector<bool> read_windowed_layers(Keys& keys, uint32_t layers, uint32_t window, uint32_t missing);
 
 // "blk.7.attn_q.weight".
 std::string block_name(uint32_t layer, std::string_view tensor);

@@ -62,7 +62,8 @@ class GraphBuilder {
   Input positions() { return {this, MRT_IN_POSITIONS}; }
   Input types() { return {this, MRT_IN_TYPES}; }
 
-  // Shape as in the file, contiguous dimension first: {in, out}; 0 = any. A missing weight or another shape is an error.
+  // Shape as in the file, contiguous dimension first: {in, out}; 0 = any. A missing weight or another shape is an
+  // error.
   Weight weight(std::string_view name, std::initializer_list<uint64_t> shape, Where where = Where::current());
   Weight optional_weight(std::string_view name, std::initializer_list<uint64_t> shape, Where where = Where::current());
   bool has_weight(std::string_view name) const { return catalogue_(name).has_value(); }
@@ -83,9 +84,9 @@ class GraphBuilder {
   };
   class Attributes {
    public:
-    Attributes& integer(uint32_t key, uint64_t value);      // left out when 0
-    Attributes& real(uint32_t key, double value);           // left out when 0
-    Attributes& scale(double value);                        // left out when 1
+    Attributes& integer(uint32_t key, uint64_t value);  // left out when 0
+    Attributes& real(uint32_t key, double value);       // left out when 0
+    Attributes& scale(double value);                    // left out when 1
     std::vector<mrt_attr> list;
   };
   Tensor add_node(const NodeSpec& spec, const Attributes& attributes, Where where);

@@ -59,8 +59,9 @@ Tensor attend(const Tensor& q, const Tensor* k, const Tensor* v, const Attention
     return g->fail_node(op, where, "q is " + n(q.width) + " wide, not " + n(at.heads) + " x " + n(at.head_dim));
   }
   if (k != nullptr && (k->width != uint64_t{at.kv_heads} * at.head_dim || v->width != at.kv_heads * v_dim)) {
-    return g->fail_node(op, where, "k and v are " + n(k->width) + " and " + n(v->width) + " wide, not " +
-                                       n(at.kv_heads) + " x " + n(at.head_dim) + " and x " + n(v_dim));
+    return g->fail_node(op, where,
+                        "k and v are " + n(k->width) + " and " + n(v->width) + " wide, not " + n(at.kv_heads) + " x " +
+                            n(at.head_dim) + " and x " + n(v_dim));
   }
   if (at.bidirectional && at.kv_layer != Attention::kNoCache) {
     return g->fail_node(op, where, "attention over the cache is causal");
@@ -202,7 +203,9 @@ Tensor moe(const Tensor& x, const Tensor& router, const Weight& gate_w, const We
   a.integer(MRT_A_EXPERTS, m.experts).integer(MRT_A_TOP_K, m.top_k).scale(m.scale);
   a.integer(MRT_A_SCORE, static_cast<uint32_t>(m.score)).integer(MRT_A_NORM_TOPK, m.norm_topk ? 1 : 0);
   a.integer(MRT_A_ACT, static_cast<uint32_t>(m.act));
-  return g->add_node({op, x.rows, x.width,
+  return g->add_node({op,
+                      x.rows,
+                      x.width,
                       {MRT_REF_NODE(x.node), MRT_REF_NODE(router.node), gate_w.ref, up.ref, down.ref, select_bias.ref}},
                      a, where);
 }

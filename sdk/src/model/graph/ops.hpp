@@ -53,8 +53,7 @@ struct Moe {
 Tensor embed(Input ids, const Weight& table, double scale = 1, Where where = Where::current());
 Tensor linear(const Tensor& x, const Weight& w, const Weight& bias = {}, Where where = Where::current());
 Tensor rms_norm(const Tensor& x, const Weight& w, const Norm& norm, Where where = Where::current());
-Tensor layer_norm(const Tensor& x, const Weight& w, const Weight& b, const Norm& norm,
-                  Where where = Where::current());
+Tensor layer_norm(const Tensor& x, const Weight& w, const Weight& b, const Norm& norm, Where where = Where::current());
 Tensor rope(const Tensor& x, const Rope& rope, const Weight& factors = {}, Where where = Where::current());
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& attention,
                  const Weight& sinks = {}, Where where = Where::current());

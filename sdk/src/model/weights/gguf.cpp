@@ -15,7 +15,9 @@ namespace {
 
 constexpr size_t kShown = 80;
 
-Status missing(std::string_view key) { return Status(Code::kNotFound, "key " + clean_text(key, kShown) + " is missing"); }
+Status missing(std::string_view key) {
+  return Status(Code::kNotFound, "key " + clean_text(key, kShown) + " is missing");
+}
 
 std::string described(const MetaValue& value) {
   if (value.type != MetaType::kArray) return std::string(meta_type_name(value.type));
@@ -180,8 +182,8 @@ Result<std::vector<int32_t>> Gguf::get_i32_array(std::string_view key) const {
   for (size_t i = 0; i < numbers.size(); ++i) {
     const std::optional<int64_t> number = integer_of(value->element, element_bits(*value, i));
     if (!number || *number < INT32_MIN || *number > INT32_MAX) {
-      return Status(Code::kCorrupt, "key " + clean_text(key, kShown) + ": element " + std::to_string(i) +
-                                        " does not fit i32");
+      return Status(Code::kCorrupt,
+                    "key " + clean_text(key, kShown) + ": element " + std::to_string(i) + " does not fit i32");
     }
     numbers[i] = static_cast<int32_t>(*number);
   }

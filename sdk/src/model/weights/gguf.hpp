@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The header of a GGUF file (version 2 or 3, little-endian): typed metadata and the list of tensors.
 //
-// The file is hostile: every count is capped by the bytes that are really there, arithmetic is checked, nothing recurses,
-// and memory is taken only as bytes arrive. What parse() accepts holds: keys and tensor names are unique and not empty;
-// each tensor has 1 to 4 dimensions, none of them zero, whole blocks in each row, a known element type, an aligned offset,
-// and bytes that lie inside the file and belong to no other tensor.
+// The file is hostile: every count is capped by the bytes that are really there, arithmetic is checked, nothing
+// recurses, and memory is taken only as bytes arrive. What parse() accepts holds: keys and tensor names are unique and
+// not empty; each tensor has 1 to 4 dimensions, none of them zero, whole blocks in each row, a known element type, an
+// aligned offset, and bytes that lie inside the file and belong to no other tensor.
 //
 // Threads: immutable once parsed, except release_metadata(), which needs the object to itself.
 #pragma once
@@ -136,9 +136,9 @@ class Gguf {
 
   std::shared_ptr<const Source> source_;
   uint32_t version_ = 0;
-  std::vector<Key> keys_;                 // in file order
-  std::vector<uint32_t> keys_by_name_;    // sorted: a file cannot choose names that make look-ups slow
-  std::vector<TensorInfo> tensors_;       // in file order
+  std::vector<Key> keys_;               // in file order
+  std::vector<uint32_t> keys_by_name_;  // sorted: a file cannot choose names that make look-ups slow
+  std::vector<TensorInfo> tensors_;     // in file order
   std::vector<uint32_t> tensors_by_name_;
 };
 

@@ -39,17 +39,17 @@ class FileSource final : public Source {
     constexpr size_t kOnce = size_t{1} << 30;  // below what one pread takes
     size_t done = 0;
     while (done < out.size()) {
-      const ssize_t n = ::pread(fd_, out.data() + done, std::min(out.size() - done, kOnce),
-                                static_cast<off_t>(offset + done));
+      const ssize_t n =
+          ::pread(fd_, out.data() + done, std::min(out.size() - done, kOnce), static_cast<off_t>(offset + done));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
-        return Status(Code::kCorrupt, "the file cannot be read at " + std::to_string(offset + done) + ": " +
-                                          error_text(errno));
+        return Status(Code::kCorrupt,
+                      "the file cannot be read at " + std::to_string(offset + done) + ": " + error_text(errno));
       }
       if (n == 0) {
-        return Status(Code::kCorrupt, "the file was truncated while it was being read: " +
-                                          std::to_string(out.size() - done) + " bytes at " +
-                                          std::to_string(offset + done) + " are missing");
+        return Status(Code::kCorrupt,
+                      "the file was truncated while it was being read: " + std::to_string(out.size() - done) +
+                          " bytes at " + std::to_string(offset + done) + " are missing");
       }
       done += static_cast<size_t>(n);
     }
