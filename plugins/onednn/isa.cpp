@@ -75,6 +75,8 @@ int32_t choose_isa(const plugin::Host &host, IsaChoice *out, mrt_error *err) {
   if (level < machine) (void)dnnl_set_max_cpu_isa(want);
   const auto effective = static_cast<uint32_t>(dnnl_get_effective_cpu_isa());
   out->library = level == machine || (effective & ~static_cast<uint32_t>(want)) == 0;
+  constexpr uint32_t kBf16 = dnnl_cpu_isa_avx512_core_bf16;
+  out->library_bf16 = out->library && level >= MRT_ISA_VNNI && (effective & kBf16) == kBf16;
   if (!out->library) host.log(1, "onednn: the library runs uncapped in this process; own matrix kernels are used");
   out->level = level;
   out->kernels = level >= MRT_ISA_VNNI     ? kernels_vnni()

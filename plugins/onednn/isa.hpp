@@ -13,6 +13,7 @@ struct IsaChoice {
   uint32_t level = 0;                  // MRT_ISA_*
   const Kernels *kernels = nullptr;    // of that level (AMX: those of VNNI)
   bool library = false;                // the library's matrix kernels fit under the level
+  bool library_bf16 = false;           // and it has bf16 ones
 };
 
 /// MRT_ISA_*, MRT_ISA_ANY when below AVX2.

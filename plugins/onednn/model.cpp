@@ -101,7 +101,7 @@ int32_t Model::load(const mrt_weights &source, const volatile uint32_t *cancel, 
 }
 
 // One set of kernels for each distinct depth and type; a set the library does not have is left to our own kernel.
-int32_t Model::make_kernels() {
+int32_t Model::make_kernels(mrt_error *err) {
   if (!isa_.library) return MRT_OK;
   for (const Phase &phase : schedule_.phases) {
     for (const MatrixOp &op : phase.matrix_ops) {
@@ -109,7 +109,12 @@ int32_t Model::make_kernels() {
       const Packed &w = matrices_[op.matrix];
       const auto k = static_cast<uint32_t>(op.prompt_bf16 ? w.padded : w.cols);
       MatrixKernel made;
-      if (made.create(k, k, op.prompt_bf16)) kernels_.push_back(std::move(made));
+      if (made.create(k, k, op.prompt_bf16)) {
+        kernels_.push_back(std::move(made));
+      } else if (op.prompt_bf16) {
+        return fail(err, MRT_BACKEND, MRT_BLAST_CALL, op.node, "node %u: the library made no bf16 kernel of depth %u",
+                    op.node, k);
+      }
     }
   }
   return MRT_OK;
@@ -138,7 +143,7 @@ int32_t Model::compile(const mrt_graph *graph, const mrt_weights *weights, uint3
   isa_ = isa;
   exact_ = (flags & MRT_COMPILE_EXACT) != 0;
   // Without a bf16 kernel of the library the panels stay f32: our own kernel knows only these.
-  MERRITT_PLUGIN_TRY(build_schedule(plan_, {isa.kernels->bf16 && isa.library, exact_}, &schedule_, err));
+  MERRITT_PLUGIN_TRY(build_schedule(plan_, {isa.kernels->bf16 && isa.library_bf16, exact_}, &schedule_, err));
   const uint64_t matrix_bytes = lay_out();
   mrt_model_info answer{};
   answer.struct_size = sizeof answer;
@@ -147,12 +152,12 @@ int32_t Model::compile(const mrt_graph *graph, const mrt_weights *weights, uint3
   uint64_t share = kPieceBytes;
   for (const uint32_t weight : schedule_.matrices) share = std::max(share, plan_.weights[weight].row_bytes * kLanes);
   answer.peak_bytes = answer.weight_bytes + share * host->n_workers();
-  Identity().add(kNumerics).add(isa.level).add(isa.library ? 1u : 0u).add(exact_ ? 1u : 0u).write(answer.numerics);
+  Identity().add(kNumerics).add(isa.level).add(isa.library ? 1u : 0u).add(isa.library_bf16 ? 1u : 0u).add(exact_ ? 1u : 0u).write(answer.numerics);
   if ((flags & MRT_COMPILE_PLAN_ONLY) == 0) {
     MERRITT_PLUGIN_TRY(weights_.take(host, MRT_MEM_WEIGHTS, matrix_bytes, "weights", err));
     MERRITT_PLUGIN_TRY(vectors_.take(host, MRT_MEM_WEIGHTS, vector_bytes_, "weights", err));
     MERRITT_PLUGIN_TRY(load(source, cancel, host, err));
-    MERRITT_PLUGIN_TRY(make_kernels());
+    MERRITT_PLUGIN_TRY(make_kernels(err));
   }
   return give_struct(answer, info, "mrt_model_info", err);
 }

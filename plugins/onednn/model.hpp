@@ -38,7 +38,7 @@ class Model {
   int32_t load_vectors(const plugin::WeightReader &reader, mrt_error *err);
   int32_t pack_matrix(const plugin::WeightReader &reader, uint32_t m, uint8_t *staging, uint64_t staging_bytes,
                       const plugin::Host &host, mrt_error *err);
-  int32_t make_kernels();
+  int32_t make_kernels(mrt_error *err);
 
   plugin::Plan plan_;
   Schedule schedule_;

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// The oneDNN plugin's kernels alone, on one thread: GEMV in GB/s of packed weights (2048 x 8192, larger than the second
+// cache, or 64 MiB and more with --benchmark_filter=cold), panels in weights opened per second, PROMPT products in
+// FLOP/s with the panel's opening included, attention in FLOP/s.
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "merritt/backend.h"
+#include "onednn/brgemm.hpp"
+#include "onednn/isa.hpp"
+#include "onednn/layout.hpp"
+#include "support/blocks.hpp"
+#include "support/numbers.hpp"
+
+namespace merritt::onednn {
+namespace {
+using namespace plugin;
+
+struct Free {
+  void operator()(uint8_t* p) const { std::free(p); }
+};
+struct Weights {
+  Packed packed;
+  std::unique_ptr<uint8_t, Free> data;
+};
+
+// Codes do not change the speed, scales must be finite.
+Weights make_weights(uint32_t type, uint64_t rows, uint64_t cols) {
+  Weights w;
+  if (!describe_packed(type, rows, cols, &w.packed)) return w;
+  const uint64_t bytes = (w.packed.bytes() + 4095 + (2u << 20)) & ~((2ull << 20) - 1);
+  w.data.reset(static_cast<uint8_t*>(std::aligned_alloc(2u << 20, bytes)));
+  for (uint64_t i = 0; i < bytes; ++i) w.data.get()[i] = static_cast<uint8_t>((i * 37 + (i >> 8)) & 0x3b);
+  w.packed.data = w.data.get();
+  return w;
+}
+
+const Kernels& kernels() {
+  switch (cpu_level()) {
+    case MRT_ISA_AVX2: return *kernels_avx2();
+    case MRT_ISA_AVX512: return *kernels_avx512();
+    default: return *kernels_vnni();
+  }
+}
+
+void gemv_q8(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
+  const auto m = static_cast<uint32_t>(state.range(0));
+  const Weights w = make_weights(type, rows, cols);
+  std::vector<float> x(cols, 0.5f), y(m * rows);
+  std::vector<uint8_t> act(m * q8_row_bytes(w.packed.padded));
+  std::vector<float*> out;
+  for (uint32_t i = 0; i < m; ++i) {
+    kernels().quantise(x.data(), cols, w.packed.padded, act.data() + i * q8_row_bytes(w.packed.padded));
+    out.push_back(y.data() + i * rows);
+  }
+  for (auto _ : state) {
+    kernels().gemv_q8(w.packed, 0, w.packed.groups, act.data(), q8_row_bytes(w.packed.padded), m, out.data(), nullptr);
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * w.packed.bytes()));
+}
+
+void prompt(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
+  const auto m = static_cast<uint32_t>(state.range(0));
+  const Weights w = make_weights(type, rows, cols);
+  MatrixKernel kernel;
+  const bool bf16 = kernels().bf16;
+  if (!kernel.create(static_cast<uint32_t>(cols), static_cast<uint32_t>(cols), bf16)) {
+    state.SkipWithError("no library kernel");
+    return;
+  }
+  std::vector<uint8_t> a((m + kRowBlock) * cols * 4), panel(cols * kPanelColumns * 4), scratch(kernel.scratch_bytes() + 64);
+  std::vector<float> tile(kRowBlock * kPanelColumns);
+  const uint64_t row_bytes = cols * (bf16 ? 2 : 4);
+  for (auto _ : state) {
+    for (uint64_t g = 0; g < w.packed.groups; g += kPanelColumns / kLanes) {
+      if (bf16) {
+        kernels().panel_bf16(w.packed, g, kPanelColumns / kLanes, reinterpret_cast<uint16_t*>(panel.data()));
+      } else {
+        kernels().panel_f32(w.packed, g, kPanelColumns / kLanes, reinterpret_cast<float*>(panel.data()));
+      }
+      for (uint32_t r = 0; r < m; r += kRowBlock) {
+        kernel.run(std::min(kRowBlock, m - r), a.data() + r * row_bytes, panel.data(), tile.data(), scratch.data());
+      }
+    }
+    benchmark::ClobberMemory();
+  }
+  MatrixKernel::release();
+  state.counters["FLOP/s"] = benchmark::Counter(2.0 * m * static_cast<double>(rows * cols),
+                                                benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void panel(benchmark::State& state, uint32_t type) {
+  constexpr uint64_t kCols = 2048;
+  const Weights w = make_weights(type, kPanelColumns, kCols);
+  std::vector<float> to(kCols * kPanelColumns);
+  for (auto _ : state) {
+    kernels().panel_bf16(w.packed, 0, kPanelColumns / kLanes, reinterpret_cast<uint16_t*>(to.data()));
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kCols * kPanelColumns));
+}
+
+// One KV head of 256 dimensions, 512 cached tokens in f16; n queries that see them all.
+void attention(benchmark::State& state) {
+  constexpr uint32_t kDim = 256, kTokens = 512;
+  const auto n = static_cast<uint32_t>(state.range(0));
+  const uint32_t padded = (n + 7) / 8 * 8;
+  std::vector<uint8_t> k(kTokens * kDim * 2), v(kTokens * kDim * 2);
+  std::vector<float> q(padded * kDim, 0.1f), max(padded), sum(padded), acc(padded * kDim), scores(padded * kTileTokens);
+  const std::vector<uint32_t> lo(padded, 0), hi(padded, kTokens);
+  const AttentionBlock block{q.data(), lo.data(), hi.data(), max.data(), sum.data(), acc.data(), scores.data(),
+                             n,        kDim,      kDim,      0.0f};
+  for (auto _ : state) {
+    kernels().attend_start(block);
+    for (uint32_t first = 0; first < kTokens; first += kTileTokens) {
+      AttentionTile tile{{}, {}, first, first, first + kTileTokens};
+      for (uint32_t g = 0; g < kTileTokens / 16; ++g) {
+        tile.k[g] = k.data() + k_offset(kTokens, kDim, 0, first + g * 16, 2);
+        tile.v[g] = v.data() + v_offset(kTokens, kDim, 0, first + g * 16, 2);
+      }
+      kernels().attend(block, tile, kF16);
+    }
+    kernels().attend_finish(block);
+    benchmark::ClobberMemory();
+  }
+  state.counters["FLOP/s"] =
+      benchmark::Counter(4.0 * n * kTokens * kDim, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void add_all() {
+  for (const uint32_t type : {kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kIQ4_NL, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K}) {
+    const std::string name = type_info(type)->name;
+    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_q8, type, 8192, 2048)->Arg(1)->Arg(4)->Arg(16);
+    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q8, type, 65536, 2048)->Arg(1);
+    if (kernels().bf16) benchmark::RegisterBenchmark(("panel/" + name).c_str(), panel, type);
+    benchmark::RegisterBenchmark(("prompt/" + name).c_str(), prompt, type, 2048, 1024)->Arg(16)->Arg(512);
+  }
+  benchmark::RegisterBenchmark("attention/f16_dim256_512", attention)->Arg(4)->Arg(64);
+}
+
+}  // namespace
+}  // namespace merritt::onednn
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (merritt::onednn::cpu_level() < MRT_ISA_AVX2) return 1;
+  merritt::onednn::add_all();
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// The oneDNN plugin's own promises, through the plugin ABI: products of every weight type on every ISA level against
+// double sums over the plainly opened weights; a row's bits depend neither on how many rows come with it, nor on their
+// class, nor on the threads; the trace names what really runs.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "support/blocks.hpp"
+#include "support/numbers.hpp"
+#include "tests/plugins/harness/rig.hpp"
+
+namespace merritt::testing {
+namespace {
+using namespace plugin;
+
+constexpr uint32_t kTypes[] = {kF32,  kF16,  kBF16, kQ4_0, kQ4_1, kQ5_0, kQ5_1,
+                               kQ8_0, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL};
+
+const PluginLibrary& onednn() { return plugin_named("onednn"); }
+
+// Where a block keeps half-precision scales; 0xffff = no second one.
+struct Scales {
+  uint32_t type;
+  uint16_t first, second;
+};
+constexpr Scales kScales[] = {{kQ4_0, 0, 0xffff}, {kQ4_1, 0, 2},        {kQ5_0, 0, 0xffff},   {kQ5_1, 0, 2},
+                              {kQ8_0, 0, 0xffff}, {kQ2_K, 80, 82},      {kQ3_K, 108, 0xffff}, {kQ4_K, 0, 2},
+                              {kQ5_K, 0, 2},      {kQ6_K, 208, 0xffff}, {kIQ4_NL, 0, 0xffff}};
+
+// Blocks of random bits under small scales: every code and every sub-scale occurs.
+std::vector<uint8_t> random_blocks(uint32_t type, uint64_t n, uint64_t seed) {
+  std::vector<uint8_t> out(row_bytes(type, n));
+  const std::vector<float> values = noise(seed, std::max<uint64_t>(n, out.size()), 1.0f);
+  const TypeInfo& info = *type_info(type);
+  if (info.block_elements == 1) {
+    quantise_row(type, values.data(), out.data(), n);
+    return out;
+  }
+  for (uint64_t i = 0; i < out.size(); ++i) out[i] = static_cast<uint8_t>((values[i] + 1.0f) * 127.9f);
+  for (const Scales& s : kScales) {
+    if (s.type != type) continue;
+    for (uint64_t b = 0; b < out.size(); b += info.block_bytes) {
+      for (const uint16_t at : {s.first, s.second}) {
+        if (at == 0xffff) continue;
+        const uint16_t half = f32_to_f16(0.01f + 0.005f * values[b + at]);
+        std::memcpy(out.data() + b + at, &half, 2);
+      }
+    }
+  }
+  return out;
+}
+
+// y = W x + bias over the hidden input, and nothing else.
+struct Product {
+  uint32_t type, inputs, outputs;
+  GraphBuilder graph;
+  std::vector<float> weights, bias;
+  Product(uint32_t t, uint32_t k, uint32_t n) : type(t), inputs(k), outputs(n) {
+    std::vector<uint8_t> blocks = random_blocks(t, static_cast<uint64_t>(k) * n, t + 1);
+    weights.resize(static_cast<uint64_t>(k) * n);
+    dequantise_row(t, blocks.data(), weights.data(), weights.size());
+    const uint32_t w = graph.weight(t, {k, n}, std::move(blocks));
+    const uint32_t b = graph.weight({n}, 77);
+    bias = noise(77, n, 1.0f);
+    graph.output(graph.node(MRT_OP_LINEAR, n, {MRT_REF_INPUT(MRT_IN_HIDDEN), w, b}));
+  }
+  // Reference value and the length of the vector of products, which says how large rounding errors may be.
+  double exact(const float* x, uint32_t o, double* length) const {
+    double sum = bias[o], squares = 1e-12;
+    for (uint32_t i = 0; i < inputs; ++i) {
+      const double p = static_cast<double>(x[i]) * weights[static_cast<uint64_t>(o) * inputs + i];
+      sum += p;
+      squares += p * p;
+    }
+    *length = std::sqrt(squares);
+    return sum;
+  }
+};
+
+RigOptions product_options(uint32_t flags, uint32_t isa, Executor executor = Executor::kOneThread) {
+  RigOptions o;
+  o.compile_flags = flags;
+  o.isa_max = isa;
+  o.executor = executor;
+  o.max_tokens = o.max_rows = 512;
+  return o;
+}
+
+struct Part {
+  uint32_t first, n, row_class;
+};
+// Rows of x through the product as one step of several sequences; rows in the order of the parts.
+std::vector<float> multiply(Rig* rig, const std::vector<float>& x, uint32_t inputs, const std::vector<Part>& parts) {
+  std::vector<Chunk> runs;
+  std::vector<uint32_t> ids;
+  for (const Part& p : parts) {
+    ids.push_back(rig->add_sequence());
+    runs.push_back({ids.back(), std::vector<uint32_t>(p.n, 0), p.row_class, true});
+  }
+  if (!rig->fill(runs)) return {};
+  float* to = rig->staging.hidden;
+  for (const Part& p : parts) {
+    std::memcpy(to, x.data() + static_cast<uint64_t>(p.first) * inputs, static_cast<uint64_t>(p.n) * inputs * 4);
+    to += static_cast<uint64_t>(p.n) * inputs;
+  }
+  if (rig->prepare() != MRT_OK || rig->run() != MRT_OK || rig->wait() != MRT_OK) return {};
+  const mrt_output& out = rig->staging.output[0];
+  std::vector<float> rows(out.data, out.data + static_cast<uint64_t>(rig->step.n_tokens) * out.width);
+  if (rig->commit() != MRT_OK) return {};
+  for (const uint32_t id : ids) rig->remove(id);
+  return rows;
+}
+
+class OneDnn : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (onednn().name.empty()) GTEST_SKIP() << "the onednn plugin is not built";
+  }
+};
+
+void compare_product(uint32_t type, uint32_t isa, uint32_t flags) {
+  const bool k_type = type_info(type)->block_elements == 256;
+  const Product p(type, k_type ? 512 : type_info(type)->block_elements == 32 ? 96 : 84, 83);
+  Rig rig(onednn(), p.graph, product_options(flags, isa));
+  ASSERT_TRUE(rig.ok()) << rig.err.message;
+  constexpr uint32_t kRows = 5;
+  const std::vector<float> x = noise(3, kRows * p.inputs, 1.0f);
+  for (const uint32_t row_class : {MRT_CLASS_PROMPT, MRT_CLASS_GENERATED}) {
+    const std::vector<float> y = multiply(&rig, x, p.inputs, {{0, kRows, row_class}});
+    ASSERT_EQ(y.size(), static_cast<size_t>(kRows) * p.outputs) << rig.err.message;
+    for (uint32_t r = 0; r < kRows; ++r) {
+      for (uint32_t o = 0; o < p.outputs; ++o) {
+        double length = 0;
+        const double expect = p.exact(x.data() + r * p.inputs, o, &length);
+        const double allowed = (flags & MRT_COMPILE_EXACT) != 0 ? 8e-6 * length + 1e-6 : 0.03 * length + 1e-6;
+        ASSERT_NEAR(y[r * p.outputs + o], expect, allowed)
+            << type_info(type)->name << " isa " << isa << " class " << row_class << " row " << r << " output " << o;
+      }
+    }
+  }
+}
+
+TEST_F(OneDnn, EveryWeightTypeOnEveryIsaLevelIsRight) {
+  for (const uint32_t isa : {0u, 1u, 2u, 3u}) {
+    for (const uint32_t type : kTypes) {
+      compare_product(type, isa, 0);
+      compare_product(type, isa, MRT_COMPILE_EXACT);
+    }
+  }
+}
+
+TEST_F(OneDnn, RowsDoNotDependOnHowManyComeWithThem) {
+  for (const uint32_t type : {kF32, kBF16, kQ5_0, kQ8_0, kQ4_K, kQ6_K}) {
+    const Product p(type, 256, 80);
+    const std::vector<float> x = noise(9, 512 * 256, 1.0f);
+    Rig rig(onednn(), p.graph, product_options(0, 0));
+    ASSERT_TRUE(rig.ok()) << rig.err.message;
+    for (const uint32_t row_class : {MRT_CLASS_PROMPT, MRT_CLASS_GENERATED}) {
+      const std::vector<float> all = multiply(&rig, x, p.inputs, {{0, 512, row_class}});
+      ASSERT_EQ(all.size(), 512u * 80u);
+      for (uint32_t m = 1; m < 512; m += m < 130 ? 1 : 41) {
+        const std::vector<float> some = multiply(&rig, x, p.inputs, {{512 - m, m, row_class}});
+        ASSERT_EQ(std::memcmp(some.data(), all.data() + (512 - m) * 80, m * 80 * 4), 0)
+            << type_info(type)->name << " class " << row_class << " rows " << m;
+      }
+    }
+  }
+}
+
+TEST_F(OneDnn, ClassesDoNotTouchEachOther) {
+  const Product p(kQ5_0, 640, 80);
+  const std::vector<float> x = noise(4, 64 * 640, 1.0f);
+  Rig rig(onednn(), p.graph, product_options(0, 0));
+  ASSERT_TRUE(rig.ok()) << rig.err.message;
+  const auto generated = multiply(&rig, x, 640, {{0, 3, MRT_CLASS_GENERATED}});
+  const auto prompt = multiply(&rig, x, 640, {{3, 40, MRT_CLASS_PROMPT}});
+  const auto mixed = multiply(&rig, x, 640, {{0, 3, MRT_CLASS_GENERATED}, {3, 40, MRT_CLASS_PROMPT}});
+  ASSERT_EQ(mixed.size(), 43u * 80u);
+  EXPECT_EQ(std::memcmp(mixed.data(), generated.data(), generated.size() * 4), 0);
+  EXPECT_EQ(std::memcmp(mixed.data() + generated.size(), prompt.data(), prompt.size() * 4), 0);
+}
+
+TEST_F(OneDnn, NotANumberStaysInItsRow) {
+  for (const uint32_t row_class : {MRT_CLASS_PROMPT, MRT_CLASS_GENERATED}) {
+    const Product p(kQ8_0, 64, 32);
+    std::vector<float> x = noise(6, 3 * 64, 1.0f);
+    Rig rig(onednn(), p.graph, product_options(0, 0));
+    ASSERT_TRUE(rig.ok()) << rig.err.message;
+    const auto clean = multiply(&rig, x, 64, {{0, 3, row_class}});
+    x[64 + 7] = NAN;
+    const auto dirty = multiply(&rig, x, 64, {{0, 3, row_class}});
+    ASSERT_EQ(dirty.size(), 3u * 32u);
+    EXPECT_EQ(std::memcmp(clean.data(), dirty.data(), 32 * 4), 0);
+    EXPECT_EQ(std::memcmp(clean.data() + 64, dirty.data() + 64, 32 * 4), 0);
+    for (uint32_t o = 0; o < 32; ++o) EXPECT_TRUE(std::isnan(dirty[32 + o])) << o;
+  }
+}
+
+std::vector<float> decode(const GraphBuilder& graph, Executor executor, uint32_t isa, uint32_t page_tokens,
+                          uint32_t flags = 0) {
+  RigOptions o = product_options(flags, isa, executor);
+  o.page_tokens = page_tokens;
+  o.kv_type = kF16;
+  o.n_pages = 600;
+  o.max_pages = 200;
+  Rig rig(onednn(), graph, o);
+  EXPECT_TRUE(rig.ok()) << rig.err.message;
+  const uint32_t s = rig.add_sequence();
+  std::vector<uint32_t> prompt(150);
+  for (uint32_t i = 0; i < prompt.size(); ++i) prompt[i] = i * 7 % 64;
+  std::vector<float> rows;
+  EXPECT_EQ(rig.go({{s, prompt}}), MRT_OK) << rig.err.message;
+  rows.insert(rows.end(), rig.rows().begin(), rig.rows().end());
+  for (uint32_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(rig.go({{s, {i + 3}, MRT_CLASS_GENERATED}}), MRT_OK) << rig.err.message;
+    rows.insert(rows.end(), rig.rows().begin(), rig.rows().end());
+  }
+  return rows;
+}
+
+GraphBuilder wide_decoder() {
+  TinyModel m;
+  m.width = 64;
+  m.window = 70;
+  m.weight_type = kQ8_0;
+  return tiny_decoder(m);
+}
+
+TEST_F(OneDnn, ThreadsAndPageSizesDoNotChangeABit) {
+  const GraphBuilder graph = wide_decoder();
+  const std::vector<float> alone = decode(graph, Executor::kOneThread, 0, 32);
+  ASSERT_EQ(alone.size(), 155u * 64u);
+  for (const Executor e : {Executor::kLate, Executor::kTwoThreads, Executor::kNoGang}) {
+    EXPECT_EQ(alone, decode(graph, e, 0, 32)) << static_cast<int>(e);
+  }
+  for (const uint32_t page_tokens : {1u, 4u, 16u, 20u, 48u, 64u, 256u}) {
+    EXPECT_EQ(alone, decode(graph, Executor::kTwoThreads, 0, page_tokens)) << page_tokens;
+  }
+}
+
+TEST_F(OneDnn, EveryIsaLevelAgreesOnAWholeModel) {
+  const GraphBuilder graph = wide_decoder();
+  const std::vector<float> best = decode(graph, Executor::kOneThread, 0, 32, MRT_COMPILE_EXACT);
+  for (const uint32_t isa : {1u, 2u, 3u}) {
+    const std::vector<float> other = decode(graph, Executor::kOneThread, isa, 32, MRT_COMPILE_EXACT);
+    ASSERT_EQ(best.size(), other.size());
+    for (size_t i = 0; i < best.size(); ++i) ASSERT_NEAR(best[i], other[i], 5e-3f) << "isa " << isa << " at " << i;
+  }
+}
+
+TEST_F(OneDnn, NumericsNameTheIsaAndTheFlags) {
+  const GraphBuilder graph = wide_decoder();
+  const Rig wide(onednn(), graph, product_options(0, 0)), same(onednn(), graph, product_options(0, 0));
+  const Rig narrow(onednn(), graph, product_options(0, 1)),
+      exact(onednn(), graph, product_options(MRT_COMPILE_EXACT, 0));
+  EXPECT_EQ(std::memcmp(wide.info.numerics, same.info.numerics, 16), 0);
+  EXPECT_NE(std::memcmp(wide.info.numerics, narrow.info.numerics, 16), 0);
+  EXPECT_NE(std::memcmp(wide.info.numerics, exact.info.numerics, 16), 0);
+}
+
+TEST_F(OneDnn, TheTraceNamesTheKernels) {
+  const Product p(kQ5_0, 64, 32);
+  const Rig rig(onednn(), p.graph, product_options(0, 0));
+  ASSERT_TRUE(rig.ok()) << rig.err.message;
+  const auto* trace = static_cast<const mrt_ext_trace*>(rig.table().extension(MRT_EXT_TRACE, sizeof MRT_EXT_TRACE - 1));
+  ASSERT_NE(trace, nullptr);
+  char name[64] = {};
+  mrt_error err{};
+  ASSERT_EQ(trace->kernel_name(rig.model, 0, MRT_CLASS_PROMPT, name, sizeof name, &err), MRT_OK);
+  EXPECT_EQ(std::string(name).substr(0, 14), "onednn:brgemm_");
+  ASSERT_EQ(trace->kernel_name(rig.model, 0, MRT_CLASS_GENERATED, name, sizeof name, &err), MRT_OK);
+  EXPECT_EQ(std::string(name).substr(0, 14), "own:gemv_q5_0_");
+  EXPECT_EQ(trace->kernel_name(rig.model, 1, MRT_CLASS_PROMPT, name, sizeof name, &err), MRT_NOT_FOUND);
+}
+
+TEST_F(OneDnn, WhatItCannotDoIsDeclinedByNode) {
+  GraphBuilder g;
+  const uint32_t x = g.node(MRT_OP_EMBED, 32, {MRT_REF_INPUT(MRT_IN_TOKENS), g.weight({32, 16}, 1)});
+  const uint32_t router = g.node(MRT_OP_LINEAR, 4, {x, g.weight({32, 4}, 2)});
+  g.output(g.node(MRT_OP_MOE, 32,
+                  {x, router, g.weight({32, 8, 4}, 3), g.weight({32, 8, 4}, 4), g.weight({8, 32, 4}, 5)},
+                  {{MRT_A_EXPERTS, 4}, {MRT_A_TOP_K, 2}, {MRT_A_ACT, 1}}));
+  for (const uint32_t flags : {0u, static_cast<uint32_t>(MRT_COMPILE_PLAN_ONLY)}) {
+    const Rig rig(onednn(), g, product_options(flags, 0));
+    EXPECT_FALSE(rig.ok());
+    EXPECT_EQ(rig.err.code, MRT_UNSUPPORTED);
+    EXPECT_EQ(rig.err.index, 2u);
+  }
+}
+
+}  // namespace
+}  // namespace merritt::testing
