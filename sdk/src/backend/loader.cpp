@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <boost/dll/shared_library.hpp>
 #include <memory>
+#include <optional>
 #include <system_error>
 
+#include "backend/fence_table.hpp"
 #include "backend/handshake.hpp"
 #include "backend/process_table.hpp"
 #include "backend/verify.hpp"
@@ -16,9 +18,10 @@
 namespace merritt::backend {
 
 struct PluginMaker {
-  static std::unique_ptr<Plugin> make(const VerifiedPlugin& verified, const Handshake& handshake) {
+  static std::unique_ptr<Plugin> make(const VerifiedPlugin& verified, const Handshake& handshake,
+                                      const mrt_backend& fenced_table) {
     std::unique_ptr<Plugin> plugin(new Plugin);
-    plugin->table_ = handshake.table;
+    plugin->table_ = fenced_table;
     plugin->slots_ = handshake.slots;
     plugin->abi_ = handshake.abi;
     plugin->id_ = verified.manifest.id;
@@ -38,7 +41,9 @@ Result<std::unique_ptr<Plugin>> start(const boost::dll::shared_library& library,
   const mrt_hello_fn hello = &library.get<int32_t(const mrt_hello_in*, mrt_hello_out*)>(MRT_BACKEND_SYMBOL);
   const uintptr_t base = os::load_address_of(reinterpret_cast<uintptr_t>(hello));
   MERRITT_TRY(const Handshake handshake, shake_hands(hello, base, verified.elf.segments));
-  return PluginMaker::make(verified, handshake);
+  const std::optional<mrt_backend> fenced_table = fence_table(handshake.table);
+  if (!fenced_table) return Status(Code::kOverloaded, "this process holds as many plugins as it may");
+  return PluginMaker::make(verified, handshake, *fenced_table);
 }
 
 // Maps the sealed bytes and runs the handshake. A failure before the linker has mapped anything is answered as such;

@@ -20,7 +20,8 @@ namespace merritt::backend {
 
 class Plugin {
  public:
-  // Every slot may be called: optional ones that the plugin lacks answer MRT_UNSUPPORTED.
+  // Every slot may be called: optional ones that the plugin lacks answer MRT_UNSUPPORTED, and what a plugin throws
+  // comes out as MRT_BACKEND.
   const mrt_backend& table() const { return table_; }
   const std::string& id() const { return id_; }
   const std::string& version() const { return version_; }

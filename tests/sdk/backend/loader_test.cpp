@@ -307,7 +307,11 @@ TEST_F(LoaderTest, EveryChangedByteOfAManifestIsRefused) {
 // Another thread replaces the file by renaming and by writing in place, while it is loaded again and again. What is
 // mapped is what was verified, or nothing.
 TEST_F(LoaderTest, AThousandSwapsNeverRunTheOtherCode) {
-  constexpr int kBuilds = 100, kRaces = 1000;
+#if defined(MERRITT_SANITIZED)
+  constexpr int kBuilds = 10, kRaces = 200;  // the sanitizers make each some fifty times slower
+#else
+  constexpr int kBuilds = 10, kRaces = 1000;
+#endif
   const std::vector<std::byte> evil = bytes_of(std::string(MERRITT_FIXTURES) + "/evil.so");
   std::vector<std::vector<std::byte>> good;
   std::vector<std::string> paths;

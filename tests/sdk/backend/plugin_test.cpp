@@ -172,6 +172,20 @@ TEST(PluginTest, MissingOptionalSlotsAnswerUnsupported) {
   EXPECT_EQ((*plugin)->extension(MRT_EXT_TRACE, sizeof(mrt_ext_trace)), nullptr);
 }
 
+TEST(PluginTest, WhatAPluginThrowsComesOutOfItsTableAsACode) {
+  Loader loader(build_options("test_plugins"));
+  const Result<const Plugin*> plugin =
+      loader.load(loader.options().directories[0] + "/libmerritt_faulty_open_throws.so");
+  ASSERT_TRUE(plugin.ok()) << plugin.status().message();
+  Services services;
+  const HostServices host(services.options());
+  mrt_device* device = nullptr;
+  mrt_error error{};
+  EXPECT_EQ((*plugin)->table().device_open(0, &host.table(), &device, &error), MRT_BACKEND);
+  EXPECT_EQ(error.blast, static_cast<uint32_t>(MRT_BLAST_PROGRAM));
+  EXPECT_NE(std::string(error.message).find("threw an exception"), std::string::npos);
+}
+
 TEST(FencedTest, AThrowBecomesACode) {
   int32_t (*const throws)(uint32_t, mrt_error*) = [](uint32_t, mrt_error*) -> int32_t { throw 42; };
   void (*const throws_too)(uint32_t) = [](uint32_t) { throw 42; };
