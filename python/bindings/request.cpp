@@ -55,13 +55,14 @@ py::object next(PyRequest& request, int64_t timeout_ms) {
     const uint32_t slice =
         timeout_ms < 0 ? kSignalPollMs : static_cast<uint32_t>(std::min<int64_t>(timeout_ms, kSignalPollMs));
     const Event event = without_gil([&] { return request.get().next(slice); });
-    if (event.kind != EventKind::kNone) {
-      return py::make_tuple(static_cast<uint32_t>(event.kind), event.choice, static_cast<uint32_t>(event.finish),
-                            event.token, event.logprob, text_of(event.text), event.step);
-    }
+    // Also with an event in hand: a Ctrl-C that came while waiting is raised here, where it cancels.
     if (PyErr_CheckSignals() != 0) {
       static_cast<void>(request.get().cancel());
       throw py::error_already_set();
+    }
+    if (event.kind != EventKind::kNone) {
+      return py::make_tuple(static_cast<uint32_t>(event.kind), event.choice, static_cast<uint32_t>(event.finish),
+                            event.token, event.logprob, text_of(event.text), event.step);
     }
     if (timeout_ms >= 0 && (timeout_ms -= slice) <= 0) return py::none();
   }
