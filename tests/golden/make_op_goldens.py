@@ -248,7 +248,8 @@ def cases():
     for name, attrs, sinks in (("causal", {}, False), ("window", {"WINDOW": 3}, False), ("softcap", {"SOFTCAP": 2.0}, False),
                                ("sinks", {}, True), ("window_sinks_softcap", {"WINDOW": 2, "SOFTCAP": 5.0}, True)):
         for cached in (0, 1):
-            c = case(f"attention_{name}_{'cached' if cached else 'uncached'}", [6, 9, 1], 12)
+            c = case(f"attention_{name}_{'cached' if cached else 'uncached'}", [6, 9, 1], 12,
+                     positions=[3 + 2 * i for i in range(16)])  # positions are data for ROPE, not where a key is kept
             q, k, v = qkv(c, 4, 2, 8, 8)
             args = [q, k, v] + ([c.weight([4])] if sinks else [])
             c.node("ATTENTION", 32, args, HEAD_DIM=8, HEADS=4, KV_HEADS=2, SCALE=0.35355339, **attrs,

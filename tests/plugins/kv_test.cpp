@@ -245,6 +245,10 @@ TEST_P(Sealed, PagesOpenedOnTheWayGiveTheSameBits) {
         ASSERT_TRUE(rig.seal_full_pages(s, &seal, nullptr)) << rig.err.message;
       }
       EXPECT_GT(vault.opens, 0u);
+      rig.close();
+      EXPECT_EQ(rig.host.charged(), 0u);
+      EXPECT_EQ(rig.host.n_dirty_frees(MRT_MEM_KV), 0u) << "pages are zeroed before they go";
+      EXPECT_EQ(rig.host.n_dirty_frees(MRT_MEM_KV_HOT), 0u) << "opened planes are wiped after use";
     }
   }
 }

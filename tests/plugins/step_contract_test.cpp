@@ -25,6 +25,9 @@ class StepContract : public EachPlugin {
   }
   void TearDown() override {
     if (rig == nullptr) return;
+    rig->close();
+    EXPECT_EQ(rig->host.charged(), 0u) << "the ledger ends at zero";
+    EXPECT_EQ(rig->host.n_dirty_frees(MRT_MEM_KV), 0u);
     EXPECT_EQ(rig->host.n_errors(), 0u);
   }
   std::vector<Chunk> two_runs(uint32_t n) {

@@ -195,11 +195,12 @@ void Runner::attend_page(const PlanNode& n, uint32_t s, uint32_t entry, uint32_t
     load_row(v_op, v_planes, v_first, t, w.v_row);
     attend_token(n, s, base + t, w.k_row, w.v_row, first, rows, w);
   }
-  if (!sealed) return;
+  if (!pool_->has_opener()) return;
+  // Whatever was opened or decoded lives in hot scratch and goes at once.
   uint32_t from = 0, count = 0;
   for (const bool is_v : {false, true}) {
     pool_->layout().planes(geo, is_v ? v_op : k_op, &from, &count);
-    wipe(is_v ? w.opened_v : w.opened_k, count * geo.group[n.group].plane_bytes);
+    if (sealed) wipe(is_v ? w.opened_v : w.opened_k, count * geo.group[n.group].plane_bytes);
   }
   wipe(w.k_row, static_cast<uint64_t>(k_op.kv_heads) * k_op.dim * sizeof(float));
   wipe(w.v_row, static_cast<uint64_t>(v_op.kv_heads) * v_op.dim * sizeof(float));

@@ -105,11 +105,18 @@ Rig::Rig(const PluginLibrary& plugin, const GraphBuilder& graph, const RigOption
   ok_ = true;
 }
 
-Rig::~Rig() {
+Rig::~Rig() { close(); }
+
+void Rig::close() {
   if (program != nullptr) table().program_destroy(program);
   if (pool != nullptr) table().pool_destroy(pool);
   if (model != nullptr) table().model_destroy(model);
   if (device != nullptr) table().device_close(device);
+  program = nullptr;
+  pool = nullptr;
+  model = nullptr;
+  device = nullptr;
+  ok_ = false;
 }
 
 bool Rig::take_page(uint32_t g, uint32_t* id) {

@@ -59,6 +59,8 @@ class Rig {
   Rig(const Rig&) = delete;
   Rig& operator=(const Rig&) = delete;
   bool ok() const { return ok_; }
+  /// Destroys everything, children first; the host stays for questions.
+  void close();
 
   uint32_t add_sequence();
   /// A second sequence with the same past: full pages shared, the open tail copied.

@@ -61,6 +61,9 @@ void TestHost::mem_free(void* ctx, uint32_t kind, void* p, uint64_t bytes) {
     ++self->errors_;
     return;
   }
+  const auto* data = static_cast<const unsigned char*>(p);
+  const bool dirty = std::any_of(data, data + bytes, [](unsigned char b) { return b != 0; });
+  if (dirty && kind <= MRT_MEM_KV_HOT) ++self->dirty_[kind];
   self->blocks_.erase(it);
   self->add(kind, -static_cast<int64_t>(bytes));
   std::free(p);

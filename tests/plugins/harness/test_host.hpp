@@ -30,6 +30,8 @@ class TestHost {
   uint64_t n_calls() const { return calls_; }  // of mem_alloc, mem_free and charge
   void set_limit(uint64_t bytes) { limit_ = bytes; }
   void set_isa(uint32_t isa) { table_.isa_max = isa; }
+  /// Blocks of this kind that were given back with something still in them.
+  uint64_t n_dirty_frees(uint32_t kind) const { return dirty_[kind]; }
   uint64_t n_errors() const { return errors_; }  // frees of foreign or wrongly sized memory, charges below zero
 
  private:
@@ -47,7 +49,7 @@ class TestHost {
   mutable std::mutex mutex_;
   std::map<uint32_t, int64_t> ledger_;
   std::map<void*, std::pair<uint32_t, uint64_t>> blocks_;
-  std::atomic<uint64_t> calls_{0}, errors_{0};
+  std::atomic<uint64_t> calls_{0}, errors_{0}, dirty_[MRT_MEM_KV_HOT + 1] = {};
   uint64_t limit_ = UINT64_MAX;
 };
 
