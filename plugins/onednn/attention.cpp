@@ -100,10 +100,9 @@ bool Runner::attend_tiles(const AttentionOp &op, const Block &b, uint32_t kv_hea
     if (good) k_->attend(*block, tile, type);
   }
   for (uint32_t i = 0; i < 4; ++i) {
-    if (!open[i].used) continue;
-    wipe(w.hot + i * 2 * w.hot_bytes, 2 * w.hot_bytes);
-    wipe(w.gathered, w.gathered_bytes);
+    if (open[i].used) wipe(w.hot + i * 2 * w.hot_bytes, 2 * w.hot_bytes);
   }
+  if (w.gathered_bytes != 0) wipe(w.gathered, w.gathered_bytes);
   return good;
 }
 
