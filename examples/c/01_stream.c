@@ -13,14 +13,14 @@
 #include <string.h>
 
 /* Ends the program when a call failed, with the library's own words. */
-static void check(int32_t code, merritt_error *error, const char *doing) {
+static void check(int32_t code, merritt_error* error, const char* doing) {
   if (code == MERRITT_OK) return;
   fprintf(stderr, "%s: %s (%s)\n", doing, merritt_error_message(error), merritt_code_name(code));
   merritt_error_release(error);
   exit(EXIT_FAILURE);
 }
 
-static int parse_key(const char *hex, uint8_t key[32]) {
+static int parse_key(const char* hex, uint8_t key[32]) {
   if (strlen(hex) != 64) return 0;
   for (int i = 0; i < 32; ++i) {
     unsigned int byte = 0;
@@ -30,8 +30,8 @@ static int parse_key(const char *hex, uint8_t key[32]) {
   return 1;
 }
 
-static merritt_engine open_engine(const char *plugin_dir, const char *publisher_name, const char *key_hex) {
-  merritt_error *error = NULL;
+static merritt_engine open_engine(const char* plugin_dir, const char* publisher_name, const char* key_hex) {
+  merritt_error* error = NULL;
   merritt_publisher publisher = {.struct_size = sizeof publisher};
   publisher.name = publisher_name;
   publisher.name_length = strlen(publisher_name);
@@ -55,8 +55,8 @@ static merritt_engine open_engine(const char *plugin_dir, const char *publisher_
 }
 
 /* Prints the text of a generation as it comes. After `cancel_after` tokens (0 = never) it asks the engine to stop. */
-static void stream(merritt_session session, const char *prompt, int cancel_after) {
-  merritt_error *error = NULL;
+static void stream(merritt_session session, const char* prompt, int cancel_after) {
+  merritt_error* error = NULL;
   /* readme: stream */
   merritt_request_options options = {.struct_size = sizeof options};
   options.text = prompt;
@@ -77,13 +77,13 @@ static void stream(merritt_session session, const char *prompt, int cancel_after
   check(merritt_request_destroy(request, &error), error, "destroy");
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 5) {
     fprintf(stderr, "usage: %s MODEL.gguf PLUGIN_DIR PUBLISHER PUBLIC_KEY_HEX [PROMPT]\n", argv[0]);
     return 2;
   }
-  const char *prompt = argc > 5 ? argv[5] : "Once upon a time";
-  merritt_error *error = NULL;
+  const char* prompt = argc > 5 ? argv[5] : "Once upon a time";
+  merritt_error* error = NULL;
   merritt_engine engine = open_engine(argv[2], argv[3], argv[4]);
 
   merritt_model model = NULL;
@@ -102,7 +102,8 @@ int main(int argc, char **argv) {
   check(merritt_model_destroy(model, &error), error, "model");
   merritt_engine_stats stats = {.struct_size = sizeof stats};
   check(merritt_engine_stats_get(engine, &stats, &error), error, "stats");
-  printf("%llu steps, %llu bytes still held\n", (unsigned long long)stats.steps, (unsigned long long)stats.memory_bytes);
+  printf("%llu steps, %llu bytes still held\n", (unsigned long long)stats.steps,
+         (unsigned long long)stats.memory_bytes);
   check(merritt_engine_destroy(engine, &error), error, "engine");
   return EXIT_SUCCESS;
 }
