@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * merritt/session.h: a session is one tenant's conversation with one model; it keeps the KV cache of what was said.
+ * A request is one generation on it; its tokens are read as a stream of events.
+ */
+#ifndef MERRITT_SESSION_H
+#define MERRITT_SESSION_H
+
+#include <merritt/model.h>
+#include <merritt/tenant.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct merritt_session_options {
+    uint32_t struct_size;
+    uint32_t flags;             /* 0 */
+} merritt_session_options;
+
+/* Effect: opens a session with an empty cache. options may be NULL. Errors: NOT_FOUND, QUOTA_EXCEEDED, FAILED_PRECONDITION
+ * (tenant and model of different engines). Since 0.1. */
+MERRITT_API int32_t merritt_session_create(merritt_tenant tenant, merritt_model model,
+                                           const merritt_session_options *options, merritt_session *out,
+                                           merritt_error **error);
+/* Effect: cancels its requests, zeroes and frees its KV pages. Errors: NOT_FOUND. Since 0.1. */
+MERRITT_API int32_t merritt_session_destroy(merritt_session session, merritt_error **error);
+/* Tokens in the session's cache. Since 0.1. */
+MERRITT_API int32_t merritt_session_length(merritt_session session, uint32_t *tokens, merritt_error **error);
+/* Effect: drops cached tokens from `position` on, so that the next request continues from there. Errors:
+ * INVALID_ARGUMENT (position beyond the length: both numbers), FAILED_PRECONDITION (a request is running, or a windowed
+ * layer has already dropped what lies before position). Since 0.1. */
+MERRITT_API int32_t merritt_session_truncate(merritt_session session, uint32_t position, merritt_error **error);
+/* Effect: opens a second session with the same past; full pages are shared until either side writes. Errors: as create,
+ * FAILED_PRECONDITION (a request is running). Since 0.1. */
+MERRITT_API int32_t merritt_session_fork(merritt_session session, merritt_session *out, merritt_error **error);
+
+typedef struct merritt_logit_bias {
+    int32_t token;
+    float bias;                 /* added to the logit; -INFINITY forbids the token */
+} merritt_logit_bias;
+
+typedef struct merritt_string {
+    const char *data;
+    size_t length;
+} merritt_string;
+
+/* One generation. Give exactly one of text, tokens and messages. Field names and defaults follow common practice:
+ * zero is default, temperature 0 is greedy. */
+typedef struct merritt_request_options {
+    uint32_t struct_size;
+    uint32_t flags;                     /* MERRITT_REQUEST_* */
+    const char *text;                   /* raw text; BOS as the model wants it when the session is empty */
+    size_t text_length;
+    const int32_t *tokens;              /* exact ids, nothing added */
+    size_t n_tokens;
+    const merritt_message *messages;    /* a whole conversation, rendered by the model's chat template; what the
+                                           session has cached of it is not run again */
+    size_t n_messages;
+    uint32_t max_tokens;                /* tokens to generate; 0 = 1024 */
+    uint32_t min_tokens;                /* end-of-generation tokens are forbidden before */
+    uint32_t n;                         /* samples sharing the prompt; 0 = 1, at most 64 */
+    uint32_t deadline_ms;               /* from submit; 0 = none */
+    uint64_t seed;                      /* draws depend on (seed, choice, position) only; 0 = drawn at random */
+    float temperature;                  /* 0 = greedy */
+    float top_p;                        /* 0 = 1 = off */
+    float min_p;                        /* 0 = off */
+    uint32_t top_k;                     /* 0 = off */
+    float repetition_penalty;           /* 0 = 1 = off */
+    float frequency_penalty;
+    float presence_penalty;
+    uint32_t penalty_last_n;            /* tokens the penalties look back on; 0 = all */
+    uint32_t n_logit_bias;
+    const merritt_logit_bias *logit_bias;
+    const merritt_string *stop;         /* stop strings; the match is not part of the output */
+    uint32_t n_stop;
+    uint32_t n_stop_tokens;
+    const int32_t *stop_tokens;
+} merritt_request_options;
+#define MERRITT_REQUEST_IGNORE_EOS 1    /* end-of-generation tokens do not end the generation */
+#define MERRITT_REQUEST_ECHO_SPECIAL 2  /* special tokens appear in the text */
+#define MERRITT_REQUEST_PARSE_SPECIAL 4 /* in `text`, the text of a special token becomes its id */
+
+/* Effect: queues a generation and returns. One request runs on a session at a time. Errors: INVALID_ARGUMENT (names
+ * the field; a prompt that does not fit says both numbers, it is never cut), QUOTA_EXCEEDED, OVERLOADED (queue full, with
+ * a retry hint), FAILED_PRECONDITION (a request is running), UNSUPPORTED (no chat template), CORRUPT. Since 0.1. */
+MERRITT_API int32_t merritt_session_submit(merritt_session session, const merritt_request_options *options,
+                                           merritt_request *out, merritt_error **error);
+
+#define MERRITT_EVENT_NONE 0        /* the timeout passed */
+#define MERRITT_EVENT_TEXT 1        /* text and/or a token of one choice */
+#define MERRITT_EVENT_CHOICE_END 2  /* one choice has ended: finish_reason */
+#define MERRITT_EVENT_END 3         /* the request has ended; every later call answers this again */
+
+#define MERRITT_FINISH_NONE 0
+#define MERRITT_FINISH_EOS 1        /* an end-of-generation or stop token */
+#define MERRITT_FINISH_STOP 2       /* a stop string */
+#define MERRITT_FINISH_LENGTH 3     /* max_tokens or the context is full */
+#define MERRITT_FINISH_CANCELLED 4
+#define MERRITT_FINISH_DEADLINE 5
+#define MERRITT_FINISH_ERROR 6      /* merritt_request_next answers the error once, then END */
+
+typedef struct merritt_event {
+    uint32_t struct_size;
+    uint32_t kind;                  /* MERRITT_EVENT_* */
+    uint32_t choice;
+    uint32_t finish_reason;         /* CHOICE_END and END */
+    int32_t token;                  /* -1 = no token with this event */
+    float logprob;                  /* of the token under the unmodified logits */
+    const char *text;               /* whole UTF-8 characters; valid until the next call on this request */
+    size_t text_length;
+    uint64_t step;                  /* number of the engine step that made it */
+} merritt_event;
+
+#define MERRITT_WAIT_FOREVER 0xFFFFFFFFu
+/* Effect: waits up to timeout_ms for the next event. Several threads may not read one request at the same time (the
+ * second is answered FAILED_PRECONDITION). Errors: the request's own failure, once. Since 0.1. */
+MERRITT_API int32_t merritt_request_next(merritt_request request, uint32_t timeout_ms, merritt_event *event,
+                                         merritt_error **error);
+/* Effect: asks the engine to stop; it does within two steps and the stream ends with FINISH_CANCELLED. Safe from a signal
+ * watcher thread. Errors: NOT_FOUND. Since 0.1. */
+MERRITT_API int32_t merritt_request_cancel(merritt_request request, merritt_error **error);
+/* Effect: cancels if running, then forgets the request. Errors: NOT_FOUND. Since 0.1. */
+MERRITT_API int32_t merritt_request_destroy(merritt_request request, merritt_error **error);
+
+typedef struct merritt_request_stats {
+    uint32_t struct_size;
+    uint32_t finish_reason;         /* of choice 0, NONE while running */
+    uint32_t prompt_tokens;
+    uint32_t cached_tokens;         /* of these, already in the session's cache */
+    uint32_t generated_tokens;      /* over all choices */
+    uint32_t steps;
+    uint64_t queue_ns;              /* submit to first step */
+    uint64_t first_token_ns;        /* submit to first token */
+    uint64_t prefill_ns;            /* first step to first token */
+    uint64_t decode_ns;             /* first token to last */
+} merritt_request_stats;
+/* Fills *out up to out->struct_size; also while running. Since 0.1. */
+MERRITT_API int32_t merritt_request_stats_get(merritt_request request, merritt_request_stats *out,
+                                              merritt_error **error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
