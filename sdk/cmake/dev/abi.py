@@ -146,8 +146,8 @@ def declared_functions(folder: pathlib.Path) -> set[str]:
 
 
 def dump(library: pathlib.Path, out: pathlib.Path) -> None:
-    util.capture([util.need("abidw"), "--exported-interfaces-only", "--headers-dir", HEADERS, "--drop-private-types", "--no-corpus-path",
-                  "--no-comp-dir-path", "--no-show-locs", "--out-file", out, library])
+    util.capture([util.need("abidw"), "--exported-interfaces-only", "--headers-dir", HEADERS, "--drop-private-types",
+                  "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", "--out-file", out, library])
 
 
 def compare_layout(old: str, new: str) -> tuple[list[str], list[str]]:
