@@ -1,6 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checked integer arithmetic for numbers that come from a file, a caller or a plugin.
 #pragma once
-
 #include <concepts>
 #include <cstdint>
 #include <limits>

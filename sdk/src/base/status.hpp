@@ -1,5 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
 // Status and Result: how every fallible function inside Merritt answers.
-//
 // A Status is one pointer: null means ok, so success costs nothing. A failure carries a code (the numbers of
 // merritt/base.h), a message that names what was wrong and how to mend it, an optional retry hint, and the blast
 // radius: who else is affected. Nothing in here throws except for want of memory.
