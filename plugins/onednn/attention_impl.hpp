@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over one tile of 64 cached tokens. A score is one chain of fused multiply-adds over the dimensions, an output
-// one chain over the tokens in order, so neither depends on which queries are computed together. Tiles start at absolute
-// multiples of 64; a query that sees nothing of a tile passes it unchanged. Include only from ISA files.
+// Attention over one tile of 64 cached tokens. A score is one chain of fused multiply-adds over the dimensions, an
+// output one chain over the tokens in order, so neither depends on which queries are computed together. Tiles start at
+// absolute multiples of 64; a query that sees nothing of a tile passes it unchanged. Include only from ISA files.
 #pragma once
 #include "onednn/kernels.hpp"
 
@@ -12,16 +12,16 @@ using merritt::onednn::AttentionTile;
 using merritt::onednn::kTileTokens;
 
 template <uint32_t Type>
-MERRITT_INLINE F load_kv(const uint8_t *p, uint64_t element) {
+MERRITT_INLINE F load_kv(const uint8_t* p, uint64_t element) {
   using namespace merritt::plugin;
-  if constexpr (Type == kF32) return Simd::load(reinterpret_cast<const float *>(p) + element);
+  if constexpr (Type == kF32) return Simd::load(reinterpret_cast<const float*>(p) + element);
   if constexpr (Type == kF16) return Simd::load_f16(p + element * 2);
   return Simd::load_bf16(p + element * 2);
 }
 
 // Scores of Q queries by V groups of sixteen tokens.
 template <uint32_t Type, int Q, int V>
-MERRITT_INLINE void scores_tile(const float *q, uint32_t dim, const uint8_t *const *k, float *s) {
+MERRITT_INLINE void scores_tile(const float* q, uint32_t dim, const uint8_t* const* k, float* s) {
   F acc[Q][V];
   for (int i = 0; i < Q; ++i) {
     for (int v = 0; v < V; ++v) acc[i][v] = Simd::zero();
@@ -41,14 +41,14 @@ MERRITT_INLINE void scores_tile(const float *q, uint32_t dim, const uint8_t *con
 
 // acc[Q][V vectors] += p[Q][tokens] * v[tokens]
 template <uint32_t Type, int Q, int V>
-MERRITT_INLINE void values_tile(const AttentionBlock &b, const AttentionTile &t, uint32_t i0, uint32_t d0) {
+MERRITT_INLINE void values_tile(const AttentionBlock& b, const AttentionTile& t, uint32_t i0, uint32_t d0) {
   F acc[Q][V];
   for (int i = 0; i < Q; ++i) {
     for (int v = 0; v < V; ++v) acc[i][v] = Simd::load(b.acc + (i0 + static_cast<uint32_t>(i)) * b.v_dim + d0 + v * 16);
   }
-  const float *p = b.scores + static_cast<uint64_t>(i0) * kTileTokens;
+  const float* p = b.scores + static_cast<uint64_t>(i0) * kTileTokens;
   for (uint32_t at = t.begin - t.first; at < t.end - t.first; ++at) {
-    const uint8_t *row = t.v[at / 16];
+    const uint8_t* row = t.v[at / 16];
     const uint64_t element = static_cast<uint64_t>(at % 16) * b.v_dim + d0;
     F value[V];
     for (int v = 0; v < V; ++v) value[v] = load_kv<Type>(row, element + static_cast<uint64_t>(v) * 16);
@@ -63,8 +63,8 @@ MERRITT_INLINE void values_tile(const AttentionBlock &b, const AttentionTile &t,
 }
 
 // Softmax weights of one query in place of its scores; the running maximum, sum and output are brought up to date.
-MERRITT_INLINE void softmax_row(const AttentionBlock &b, const AttentionTile &t, uint32_t i) {
-  float *s = b.scores + static_cast<uint64_t>(i) * kTileTokens;
+MERRITT_INLINE void softmax_row(const AttentionBlock& b, const AttentionTile& t, uint32_t i) {
+  float* s = b.scores + static_cast<uint64_t>(i) * kTileTokens;
   const int groups = static_cast<int>(kTileTokens / 16);
   const uint32_t lo = b.lo[i] > t.begin ? b.lo[i] : t.begin, hi = b.hi[i] < t.end ? b.hi[i] : t.end;
   if (lo >= hi) {
@@ -98,7 +98,7 @@ MERRITT_INLINE void softmax_row(const AttentionBlock &b, const AttentionTile &t,
     const float fade = old == -__builtin_inff() ? 0.0f : one[0];
     b.sum[i] *= fade;
     const F f = Simd::set1(fade);
-    float *acc = b.acc + static_cast<uint64_t>(i) * b.v_dim;
+    float* acc = b.acc + static_cast<uint64_t>(i) * b.v_dim;
     for (uint32_t d = 0; d < b.v_dim; d += 16) Simd::store(acc + d, Simd::mul(Simd::load(acc + d), f));
   }
   b.max[i] = now;
@@ -106,14 +106,14 @@ MERRITT_INLINE void softmax_row(const AttentionBlock &b, const AttentionTile &t,
 }
 
 template <uint32_t Type>
-void attend_typed(const AttentionBlock &b, const AttentionTile &t) {
+void attend_typed(const AttentionBlock& b, const AttentionTile& t) {
   constexpr int kQ = Simd::kQueryTile, kV = Simd::kKeyVectors;
   const uint32_t groups = kTileTokens / 16, g0 = (t.begin - t.first) / 16, g1 = (t.end - t.first + 15) / 16;
   for (uint32_t i = 0; i < b.n; i += kQ) {
-    const float *q = b.q + static_cast<uint64_t>(i) * b.dim;
-    float *s = b.scores + static_cast<uint64_t>(i) * kTileTokens;
+    const float* q = b.q + static_cast<uint64_t>(i) * b.dim;
+    float* s = b.scores + static_cast<uint64_t>(i) * kTileTokens;
     for (uint32_t g = g0 / kV * kV; g < g1 && g < groups; g += kV) {
-      const uint8_t *k[kV];
+      const uint8_t* k[kV];
       for (uint32_t v = 0; v < kV; ++v) k[v] = t.k[g + v];
       if (b.n - i <= kQ / 2) {
         scores_tile<Type, kQ / 2, kV>(q, b.dim, k, s + g * 16);
@@ -135,7 +135,7 @@ void attend_typed(const AttentionBlock &b, const AttentionTile &t) {
   }
 }
 
-void attend(const AttentionBlock &b, const AttentionTile &t, uint32_t type) {
+void attend(const AttentionBlock& b, const AttentionTile& t, uint32_t type) {
   using namespace merritt::plugin;
   if (type == kF16) {
     attend_typed<kF16>(b, t);
@@ -147,7 +147,7 @@ void attend(const AttentionBlock &b, const AttentionTile &t, uint32_t type) {
 }
 
 // Sixteen values at a time through a small buffer; the strided form is K, whose layout has the tokens side by side.
-void store_kv(const float *x, uint32_t n, uint32_t type, uint8_t *to, uint32_t stride) {
+void store_kv(const float* x, uint32_t n, uint32_t type, uint8_t* to, uint32_t stride) {
   using namespace merritt::plugin;
   const uint32_t size = type == kF32 ? 4 : 2;
   for (uint32_t i = 0; i < n; i += 16) {
@@ -159,33 +159,36 @@ void store_kv(const float *x, uint32_t n, uint32_t type, uint8_t *to, uint32_t s
     } else if (type == kBF16) {
       Simd::store_bf16(piece, v);
     } else {
-      Simd::store(reinterpret_cast<float *>(piece), v);
+      Simd::store(reinterpret_cast<float*>(piece), v);
     }
     if (stride == 1) {
       std::memcpy(to + static_cast<uint64_t>(i) * size, piece, static_cast<uint64_t>(count) * size);
     } else if (size == 2) {
-      for (uint32_t j = 0; j < count; ++j) std::memcpy(to + static_cast<uint64_t>(i + j) * stride * 2, piece + 2 * j, 2);
+      for (uint32_t j = 0; j < count; ++j)
+        std::memcpy(to + static_cast<uint64_t>(i + j) * stride * 2, piece + 2 * j, 2);
     } else {
-      for (uint32_t j = 0; j < count; ++j) std::memcpy(to + static_cast<uint64_t>(i + j) * stride * 4, piece + 4 * j, 4);
+      for (uint32_t j = 0; j < count; ++j)
+        std::memcpy(to + static_cast<uint64_t>(i + j) * stride * 4, piece + 4 * j, 4);
     }
   }
 }
 
-void attend_start(const AttentionBlock &b) {
+void attend_start(const AttentionBlock& b) {
   const uint32_t rows = (b.n + 7) / 8 * 8;
   for (uint32_t i = 0; i < rows; ++i) {
     if (i < b.n) {
       b.max[i] = -__builtin_inff();
       b.sum[i] = 0.0f;
     }
-    for (uint32_t d = 0; d < b.v_dim; d += 16) Simd::store(b.acc + static_cast<uint64_t>(i) * b.v_dim + d, Simd::zero());
+    for (uint32_t d = 0; d < b.v_dim; d += 16)
+      Simd::store(b.acc + static_cast<uint64_t>(i) * b.v_dim + d, Simd::zero());
   }
 }
 
-void attend_finish(const AttentionBlock &b) {
+void attend_finish(const AttentionBlock& b) {
   for (uint32_t i = 0; i < b.n; ++i) {
     const F inverse = Simd::set1(1.0f / b.sum[i]);
-    float *acc = b.acc + static_cast<uint64_t>(i) * b.v_dim;
+    float* acc = b.acc + static_cast<uint64_t>(i) * b.v_dim;
     for (uint32_t d = 0; d < b.v_dim; d += 16) Simd::store(acc + d, Simd::mul(Simd::load(acc + d), inverse));
   }
 }

@@ -21,8 +21,8 @@ struct MatrixKernel::Kernels {
 };
 
 MatrixKernel::MatrixKernel() noexcept = default;
-MatrixKernel::MatrixKernel(MatrixKernel &&) noexcept = default;
-MatrixKernel &MatrixKernel::operator=(MatrixKernel &&) noexcept = default;
+MatrixKernel::MatrixKernel(MatrixKernel&&) noexcept = default;
+MatrixKernel& MatrixKernel::operator=(MatrixKernel&&) noexcept = default;
 MatrixKernel::~MatrixKernel() = default;
 
 bool MatrixKernel::create(uint32_t k, uint32_t lda, bool bf16) {
@@ -30,16 +30,16 @@ bool MatrixKernel::create(uint32_t k, uint32_t lda, bool bf16) {
   const dnnl_data_type_t type = bf16 ? dnnl_bf16 : dnnl_f32;
   uint64_t scratch = 0;
   for (uint32_t i = 0; i < kCount; ++i) {
-    dnnl_brgemm_t &b = made->of[i];
+    dnnl_brgemm_t& b = made->of[i];
     dnnl_pack_type_t pack = dnnl_pack_type_undef;
     size_t bytes = 0;
-    const bool ok =
-        dnnl_brgemm_create(&b, kSizes[i], kPanelColumns, k, 1, lda, kPanelColumns, kPanelColumns, type, type,
-                           dnnl_f32) == dnnl_success &&
-        dnnl_brgemm_set_add_C(b, 0) == dnnl_success && dnnl_brgemm_finalize(b) == dnnl_success &&
-        dnnl_brgemm_get_B_pack_type(b, &pack) == dnnl_success &&
-        pack == (bf16 ? dnnl_pack_type_pack32 : dnnl_pack_type_no_trans) &&
-        dnnl_brgemm_get_scratchpad_size(b, &bytes) == dnnl_success && dnnl_brgemm_generate(b) == dnnl_success;
+    const bool ok = dnnl_brgemm_create(&b, kSizes[i], kPanelColumns, k, 1, lda, kPanelColumns, kPanelColumns, type,
+                                       type, dnnl_f32) == dnnl_success &&
+                    dnnl_brgemm_set_add_C(b, 0) == dnnl_success && dnnl_brgemm_finalize(b) == dnnl_success &&
+                    dnnl_brgemm_get_B_pack_type(b, &pack) == dnnl_success &&
+                    pack == (bf16 ? dnnl_pack_type_pack32 : dnnl_pack_type_no_trans) &&
+                    dnnl_brgemm_get_scratchpad_size(b, &bytes) == dnnl_success &&
+                    dnnl_brgemm_generate(b) == dnnl_success;
     if (!ok) return false;
     scratch = std::max<uint64_t>(scratch, bytes);
   }
@@ -50,7 +50,7 @@ bool MatrixKernel::create(uint32_t k, uint32_t lda, bool bf16) {
   return true;
 }
 
-void MatrixKernel::run(uint32_t rows, const void *a, const void *panel, float *c, void *scratch) const noexcept {
+void MatrixKernel::run(uint32_t rows, const void* a, const void* panel, float* c, void* scratch) const noexcept {
   uint32_t i = kCount - 1;
   while (i > 0 && kSizes[i] < rows) --i;
   const dnnl_dim_t offsets[2] = {0, 0};

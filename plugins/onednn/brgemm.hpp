@@ -17,8 +17,8 @@ inline constexpr uint32_t kRowBlock = 64;
 class MatrixKernel {
  public:
   MatrixKernel() noexcept;
-  MatrixKernel(MatrixKernel &&) noexcept;
-  MatrixKernel &operator=(MatrixKernel &&) noexcept;
+  MatrixKernel(MatrixKernel&&) noexcept;
+  MatrixKernel& operator=(MatrixKernel&&) noexcept;
   ~MatrixKernel();
 
   /// bf16: k even, panel in pairs; else f32. lda in elements. False when the library has no such kernel.
@@ -27,7 +27,7 @@ class MatrixKernel {
   bool bf16() const noexcept { return bf16_; }
   uint64_t scratch_bytes() const noexcept { return scratch_bytes_; }
   /// At most kRowBlock rows. Up to the next power of two of `a` is read and of `c` written; the surplus means nothing.
-  void run(uint32_t rows, const void *a, const void *panel, float *c, void *scratch) const noexcept;
+  void run(uint32_t rows, const void* a, const void* panel, float* c, void* scratch) const noexcept;
   /// Tile registers back to the kernel's initial state; after the last run of a task.
   static void release() noexcept;
 

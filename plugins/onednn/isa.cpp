@@ -53,12 +53,12 @@ uint32_t cpu_level() noexcept {
   const uint64_t saved = saved_state();
   if ((saved & 0x6) != 0x6 || !has(seven.b, bit(5) | bit(8))) return MRT_ISA_ANY;  // avx2, bmi2
   if ((saved & 0xe6) != 0xe6 || !has(seven.b, bit(16) | bit(17) | bit(30) | bit(31))) return MRT_ISA_AVX2;
-  if (!has(seven.c, bit(1) | bit(11)) || !has(seven_one.a, bit(5))) return MRT_ISA_AVX512;  // vbmi, vnni; bf16
+  if (!has(seven.c, bit(1) | bit(11)) || !has(seven_one.a, bit(5))) return MRT_ISA_AVX512;    // vbmi, vnni; bf16
   if ((saved & 0x60000) != 0x60000 || !has(seven.d, bit(22) | bit(24))) return MRT_ISA_VNNI;  // amx-bf16, amx-tile
   return MRT_ISA_AMX;
 }
 
-int32_t choose_isa(const plugin::Host &host, IsaChoice *out, mrt_error *err) {
+int32_t choose_isa(const plugin::Host& host, IsaChoice* out, mrt_error* err) {
   const uint32_t machine = cpu_level();
   uint32_t level = host.isa_max() == MRT_ISA_ANY ? machine : std::min(machine, host.isa_max());
   if (level < MRT_ISA_AVX2) {
@@ -79,9 +79,7 @@ int32_t choose_isa(const plugin::Host &host, IsaChoice *out, mrt_error *err) {
   out->library_bf16 = out->library && level >= MRT_ISA_VNNI && (effective & kBf16) == kBf16;
   if (!out->library) host.log(1, "onednn: the library runs uncapped in this process; own matrix kernels are used");
   out->level = level;
-  out->kernels = level >= MRT_ISA_VNNI     ? kernels_vnni()
-                 : level == MRT_ISA_AVX512 ? kernels_avx512()
-                                           : kernels_avx2();
+  out->kernels = level >= MRT_ISA_VNNI ? kernels_vnni() : level == MRT_ISA_AVX512 ? kernels_avx512() : kernels_avx2();
   return MRT_OK;
 }
 

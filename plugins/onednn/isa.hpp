@@ -10,16 +10,16 @@
 namespace merritt::onednn {
 
 struct IsaChoice {
-  uint32_t level = 0;                  // MRT_ISA_*
-  const Kernels *kernels = nullptr;    // of that level (AMX: those of VNNI)
-  bool library = false;                // the library's matrix kernels fit under the level
-  bool library_bf16 = false;           // and it has bf16 ones
+  uint32_t level = 0;                // MRT_ISA_*
+  const Kernels* kernels = nullptr;  // of that level (AMX: those of VNNI)
+  bool library = false;              // the library's matrix kernels fit under the level
+  bool library_bf16 = false;         // and it has bf16 ones
 };
 
 /// MRT_ISA_*, MRT_ISA_ANY when below AVX2.
 uint32_t cpu_level() noexcept;
 
 /// Chooses for a device; MRT_UNSUPPORTED when the CPU or the cap is below AVX2.
-int32_t choose_isa(const plugin::Host &host, IsaChoice *out, mrt_error *err);
+int32_t choose_isa(const plugin::Host& host, IsaChoice* out, mrt_error* err);
 
 }  // namespace merritt::onednn

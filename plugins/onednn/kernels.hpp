@@ -12,69 +12,77 @@ namespace merritt::onednn {
 /// A row as signed bytes for the products of GENERATED rows: [int8 x padded][f32 scale per 32][int32 sum per 16].
 inline uint64_t q8_row_bytes(uint64_t padded) noexcept { return padded + padded / 32 * 12; }
 
-enum class Act : uint32_t { kNone = 0, kSilu = 1, kGeluTanh = 2, kGeluErf = 3, kRelu = 4, kRelu2 = 5, kTanh = 6,
-                            kSigmoid = 7 };
+enum class Act : uint32_t {
+  kNone = 0,
+  kSilu = 1,
+  kGeluTanh = 2,
+  kGeluErf = 3,
+  kRelu = 4,
+  kRelu2 = 5,
+  kTanh = 6,
+  kSigmoid = 7
+};
 
 /// One tile of 64 cached tokens: for each 16 of them, K as [dim][16 tokens] and V as [16 tokens][v_dim] of one KV head.
 inline constexpr uint32_t kTileTokens = 64;
 struct AttentionTile {
-  const uint8_t *k[kTileTokens / 16];
-  const uint8_t *v[kTileTokens / 16];
-  uint32_t first;        // cache index of the first token of the tile, a multiple of 64
-  uint32_t begin, end;   // cache indexes inside the tile that hold tokens some query sees
+  const uint8_t* k[kTileTokens / 16];
+  const uint8_t* v[kTileTokens / 16];
+  uint32_t first;       // cache index of the first token of the tile, a multiple of 64
+  uint32_t begin, end;  // cache indexes inside the tile that hold tokens some query sees
 };
 /// Queries that share a KV head and their running softmax. Rows of q, acc and scores are padded to 8 queries.
 struct AttentionBlock {
-  const float *q;              // [n][dim], scaled
-  const uint32_t *lo, *hi;     // query i sees cache indexes [lo, hi)
-  float *max, *sum, *acc;      // [n], [n], [n][v_dim]
-  float *scores;               // [n][64]
+  const float* q;           // [n][dim], scaled
+  const uint32_t *lo, *hi;  // query i sees cache indexes [lo, hi)
+  float *max, *sum, *acc;   // [n], [n], [n][v_dim]
+  float* scores;            // [n][64]
   uint32_t n, dim, v_dim;
-  float softcap;               // 0 = none
+  float softcap;  // 0 = none
 };
 
 struct Kernels {
-  const char *name;       // "avx2", "avx512", "vnni"
-  uint32_t isa;           // MRT_ISA_*
-  bool bf16;              // panel_bf16 and to_bf16 pay off
-  const char *dot_name;   // what gemv_q8 is made of, for traces
+  const char* name;      // "avx2", "avx512", "vnni"
+  uint32_t isa;          // MRT_ISA_*
+  bool bf16;             // panel_bf16 and to_bf16 pay off
+  const char* dot_name;  // what gemv_q8 is made of, for traces
 
   // y[row] = w x for m rows. act: rows in q8 form, act_bytes apart; x: f32 rows, stride floats apart. Writes columns
   // [16 g0, min(16 g1, rows)) of each out[i]; bias may be null.
-  void (*gemv_q8)(const Packed &w, uint64_t g0, uint64_t g1, const uint8_t *act, uint64_t act_bytes, uint32_t m,
-                  float *const *out, const float *bias);
-  void (*gemv_f32)(const Packed &w, uint64_t g0, uint64_t g1, const float *x, uint64_t stride, uint32_t m,
-                   float *const *out, const float *bias);
+  void (*gemv_q8)(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                  float* const* out, const float* bias);
+  void (*gemv_f32)(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m,
+                   float* const* out, const float* bias);
   // Weights of groups [g0, g0 + n) as a matrix panel [input][16 n]; bf16 in pairs of inputs: [input / 2][16 n][2].
   // Groups past the end are zeros.
-  void (*panel_bf16)(const Packed &w, uint64_t g0, uint32_t n, uint16_t *panel);
-  void (*panel_f32)(const Packed &w, uint64_t g0, uint32_t n, float *panel);
+  void (*panel_bf16)(const Packed& w, uint64_t g0, uint32_t n, uint16_t* panel);
+  void (*panel_f32)(const Packed& w, uint64_t g0, uint32_t n, float* panel);
   // c [m][16 n] = a [m][k] (stride lda) times the f32 panel, when no library kernel fits the ISA cap.
-  void (*gemm_f32)(const float *a, uint64_t lda, const float *panel, uint32_t m, uint32_t n, uint32_t k, float *c);
+  void (*gemm_f32)(const float* a, uint64_t lda, const float* panel, uint32_t m, uint32_t n, uint32_t k, float* c);
 
-  void (*quantise)(const float *x, uint64_t n, uint64_t padded, uint8_t *row);
-  void (*to_bf16)(const float *x, uint64_t n, uint64_t padded, uint16_t *row);
-  void (*rms_norm)(const float *x, const float *w, float *y, uint64_t n, float eps);
-  void (*layer_norm)(const float *x, const float *w, const float *b, float *y, uint64_t n, float eps);
-  void (*add)(const float *a, const float *b, float *y, uint64_t n);
-  void (*mul)(const float *a, const float *b, float scale, float *y, uint64_t n);  // b null: y = a * scale
-  void (*act)(const float *x, uint32_t act, float *y, uint64_t n);
-  void (*gate)(const float *a, const float *b, uint32_t act, float *y, uint64_t n);
-  void (*softcap)(const float *x, float cap, float *y, uint64_t n);
+  void (*quantise)(const float* x, uint64_t n, uint64_t padded, uint8_t* row);
+  void (*to_bf16)(const float* x, uint64_t n, uint64_t padded, uint16_t* row);
+  void (*rms_norm)(const float* x, const float* w, float* y, uint64_t n, float eps);
+  void (*layer_norm)(const float* x, const float* w, const float* b, float* y, uint64_t n, float eps);
+  void (*add)(const float* a, const float* b, float* y, uint64_t n);
+  void (*mul)(const float* a, const float* b, float scale, float* y, uint64_t n);  // b null: y = a * scale
+  void (*act)(const float* x, uint32_t act, float* y, uint64_t n);
+  void (*gate)(const float* a, const float* b, uint32_t act, float* y, uint64_t n);
+  void (*softcap)(const float* x, float cap, float* y, uint64_t n);
   // Rotates one head of `dim`, of which the first `rot` take part, by the angles' cosines and sines [rot / 2].
-  void (*rope)(const float *x, const float *cosine, const float *sine, uint32_t dim, uint32_t rot, uint32_t adjacent,
-               float *y);
+  void (*rope)(const float* x, const float* cosine, const float* sine, uint32_t dim, uint32_t rot, uint32_t adjacent,
+               float* y);
 
   // n values of a row into the cache, `stride` elements apart, as the KV type (f32, f16, bf16).
-  void (*store_kv)(const float *x, uint32_t n, uint32_t type, uint8_t *to, uint32_t stride);
+  void (*store_kv)(const float* x, uint32_t n, uint32_t type, uint8_t* to, uint32_t stride);
   // One tile for all queries of a block; type is the KV type. finish divides by the sums.
-  void (*attend)(const AttentionBlock &b, const AttentionTile &t, uint32_t type);
-  void (*attend_start)(const AttentionBlock &b);
-  void (*attend_finish)(const AttentionBlock &b);
+  void (*attend)(const AttentionBlock& b, const AttentionTile& t, uint32_t type);
+  void (*attend_start)(const AttentionBlock& b);
+  void (*attend_finish)(const AttentionBlock& b);
 };
 
-const Kernels *kernels_avx2() noexcept;
-const Kernels *kernels_avx512() noexcept;
-const Kernels *kernels_vnni() noexcept;
+const Kernels* kernels_avx2() noexcept;
+const Kernels* kernels_avx512() noexcept;
+const Kernels* kernels_vnni() noexcept;
 
 }  // namespace merritt::onednn

@@ -3,15 +3,17 @@
 #include "merritt/backend.h"
 #include "onednn/simd_avx512.hpp"
 // The order matters: each builds on the ones before.
+// clang-format off
 #include "onednn/types_impl.hpp"
 #include "onednn/matrix_impl.hpp"
 #include "onednn/rows_impl.hpp"
 #include "onednn/attention_impl.hpp"
 #include "onednn/table_impl.hpp"
+// clang-format on
 
 namespace merritt::onednn {
 
-const Kernels *kernels_vnni() noexcept {
+const Kernels* kernels_vnni() noexcept {
   static constexpr Kernels kTable = make_kernels("vnni", MRT_ISA_VNNI, "vnni");
   return &kTable;
 }

@@ -9,9 +9,9 @@
 namespace merritt::onednn {
 using namespace plugin;
 
-Runner::Work Runner::matrix_work(const MatrixOp &op) const noexcept {
-  const Packed &w = model_->matrix(op.matrix);
-  const RowsOf &rows = rows_of(model_->plan().nodes[op.node].rows);
+Runner::Work Runner::matrix_work(const MatrixOp& op) const noexcept {
+  const Packed& w = model_->matrix(op.matrix);
+  const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
   Work work{};
   if (rows.n_prompt != 0) work.prompt_tasks = static_cast<uint32_t>((w.rows + kPanelColumns - 1) / kPanelColumns);
   work.tasks = work.prompt_tasks;
@@ -25,8 +25,8 @@ Runner::Work Runner::matrix_work(const MatrixOp &op) const noexcept {
   return work;
 }
 
-void Runner::matrix_task(const Phase &phase, uint32_t i, uint32_t worker) noexcept {
-  for (const MatrixOp &op : phase.matrix_ops) {
+void Runner::matrix_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept {
+  for (const MatrixOp& op : phase.matrix_ops) {
     if (!wanted(op.needed_by)) continue;
     const Work work = matrix_work(op);
     if (i < work.tasks) {
@@ -37,30 +37,30 @@ void Runner::matrix_task(const Phase &phase, uint32_t i, uint32_t worker) noexce
   }
 }
 
-void Runner::prompt_panel(const MatrixOp &op, uint32_t panel, Worker &w) noexcept {
-  const Packed &m = model_->matrix(op.matrix);
-  const MatrixKernel *kernel = model_->kernel(op);
+void Runner::prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept {
+  const Packed& m = model_->matrix(op.matrix);
+  const MatrixKernel* kernel = model_->kernel(op);
   const uint32_t rows = rows_of(model_->plan().nodes[op.node].rows).n_prompt;
   constexpr uint32_t kGroups = kPanelColumns / kLanes;
   if (op.prompt_bf16) {
-    k_->panel_bf16(m, static_cast<uint64_t>(panel) * kGroups, kGroups, reinterpret_cast<uint16_t *>(w.panel));
+    k_->panel_bf16(m, static_cast<uint64_t>(panel) * kGroups, kGroups, reinterpret_cast<uint16_t*>(w.panel));
   } else {
-    k_->panel_f32(m, static_cast<uint64_t>(panel) * kGroups, kGroups, reinterpret_cast<float *>(w.panel));
+    k_->panel_f32(m, static_cast<uint64_t>(panel) * kGroups, kGroups, reinterpret_cast<float*>(w.panel));
   }
   const uint64_t first = static_cast<uint64_t>(panel) * kPanelColumns;
   const uint64_t columns = std::min<uint64_t>(kPanelColumns, m.rows - first);
-  const float *bias = model_->vector(op.bias);
+  const float* bias = model_->vector(op.bias);
   for (uint32_t r = 0; r < rows; r += kRowBlock) {
     const uint32_t n = std::min(kRowBlock, rows - r);
-    const uint8_t *a = row(op.prompt_bf16 ? op.in_bf16 : op.in, r);
+    const uint8_t* a = row(op.prompt_bf16 ? op.in_bf16 : op.in, r);
     if (kernel != nullptr) {
       kernel->run(n, a, w.panel, w.tile, w.kernel_scratch);
     } else {
-      k_->gemm_f32(reinterpret_cast<const float *>(a), m.cols, reinterpret_cast<const float *>(w.panel), n,
-                   kPanelColumns, static_cast<uint32_t>(m.cols), w.tile);
+      k_->gemm_f32(reinterpret_cast<const float*>(a), m.cols, reinterpret_cast<const float*>(w.panel), n, kPanelColumns,
+                   static_cast<uint32_t>(m.cols), w.tile);
     }
     for (uint32_t i = 0; i < n; ++i) {
-      float *y = row_as<float>(op.out, r + i) + first;
+      float* y = row_as<float>(op.out, r + i) + first;
       if (bias == nullptr) {
         std::memcpy(y, w.tile + static_cast<uint64_t>(i) * kPanelColumns, columns * sizeof(float));
       } else {
@@ -71,13 +71,13 @@ void Runner::prompt_panel(const MatrixOp &op, uint32_t panel, Worker &w) noexcep
   if (kernel != nullptr) MatrixKernel::release();
 }
 
-void Runner::generated_groups(const MatrixOp &op, uint32_t piece, uint64_t chunk, Worker &w) noexcept {
-  const Packed &m = model_->matrix(op.matrix);
-  const RowsOf &rows = rows_of(model_->plan().nodes[op.node].rows);
+void Runner::generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk, Worker& w) noexcept {
+  const Packed& m = model_->matrix(op.matrix);
+  const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
   const uint32_t n = rows.n - rows.n_prompt;
   for (uint32_t i = 0; i < n; ++i) w.out[i] = row_as<float>(op.out, rows.n_prompt + i);
   const uint64_t g0 = piece * chunk, g1 = std::min(m.groups, g0 + chunk);
-  const float *bias = model_->vector(op.bias);
+  const float* bias = model_->vector(op.bias);
   if (op.generated_q8) {
     k_->gemv_q8(m, g0, g1, row(op.in_q8, rows.n_prompt), q8_row_bytes(m.padded), n, w.out, bias);
   } else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of packed weights: GEMV on signed-byte or f32 activations, panels for the library's matrix kernel, and our own
-// f32 matrix kernel. Include only from ISA files, after types_impl.hpp.
+// Products of packed weights: GEMV on signed-byte or f32 activations, panels for the library's matrix kernel, and our
+// own f32 matrix kernel. Include only from ISA files, after types_impl.hpp.
 #pragma once
 #include "onednn/kernels.hpp"
 
@@ -8,7 +8,7 @@ namespace {
 
 using merritt::onednn::Packed;
 
-MERRITT_INLINE void put_group(F v, const Packed &w, uint64_t g, float *out, const float *bias) {
+MERRITT_INLINE void put_group(F v, const Packed& w, uint64_t g, float* out, const float* bias) {
   const uint64_t first = g * 16, left = w.rows - first;
   if (left >= 16) {
     if (bias != nullptr) v = Simd::add(v, Simd::load(bias + first));
@@ -22,7 +22,7 @@ MERRITT_INLINE void put_group(F v, const Packed &w, uint64_t g, float *out, cons
 
 // One 32-group of sixteen rows times one activation row.
 template <class T>
-MERRITT_INLINE F q8_step(const I *c, const F *scale, const F *min, const int8_t *q, float d, const int32_t *sums,
+MERRITT_INLINE F q8_step(const I* c, const F* scale, const F* min, const int8_t* q, float d, const int32_t* sums,
                          F acc) {
   constexpr bool kSigned = T::kWide && Simd::kSignedWide;
   constexpr int kOffset = kSigned ? 0 : T::kOffset;
@@ -58,16 +58,16 @@ MERRITT_INLINE F q8_step(const I *c, const F *scale, const F *min, const int8_t 
 }
 
 template <class T, int M>
-void gemv_q8_group(const Packed &w, uint64_t g, const uint8_t *act, uint64_t act_bytes, float *const *out,
-                   const float *bias) {
-  const uint8_t *p = w.group(g);
-  const int8_t *q[M];
-  const uint8_t *d[M];
-  const uint8_t *s[M];
+void gemv_q8_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, float* const* out,
+                   const float* bias) {
+  const uint8_t* p = w.group(g);
+  const int8_t* q[M];
+  const uint8_t* d[M];
+  const uint8_t* s[M];
   F acc[M];
   for (int m = 0; m < M; ++m) {
-    const uint8_t *row = act + static_cast<uint64_t>(m) * act_bytes;
-    q[m] = reinterpret_cast<const int8_t *>(row);
+    const uint8_t* row = act + static_cast<uint64_t>(m) * act_bytes;
+    q[m] = reinterpret_cast<const int8_t*>(row);
     d[m] = row + w.padded;
     s[m] = d[m] + w.padded / 32 * 4;
     acc[m] = Simd::zero();
@@ -96,8 +96,8 @@ void gemv_q8_group(const Packed &w, uint64_t g, const uint8_t *act, uint64_t act
   for (int m = 0; m < M; ++m) put_group(acc[m], w, g, out[m], bias);
 }
 
-void gemv_q8(const Packed &w, uint64_t g0, uint64_t g1, const uint8_t *act, uint64_t act_bytes, uint32_t m,
-             float *const *out, const float *bias) {
+void gemv_q8(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+             float* const* out, const float* bias) {
   with_quant_type(w.type, [&](auto trait) {
     using T = decltype(trait);
     for (uint64_t g = g0; g < g1; ++g) {
@@ -114,7 +114,7 @@ void gemv_q8(const Packed &w, uint64_t g0, uint64_t g1, const uint8_t *act, uint
 
 // 32 inputs of sixteen rows as f32, handed on in pairs: put(k / 2, even, odd).
 template <class T, class Put>
-MERRITT_INLINE void open_group(const uint8_t *p, const typename T::Head &head, int g, Put &&put) {
+MERRITT_INLINE void open_group(const uint8_t* p, const typename T::Head& head, int g, Put&& put) {
   I c[8];
   T::codes(p, g, c);
   const I byte = Simd::set1_i32(255);
@@ -133,7 +133,7 @@ MERRITT_INLINE void open_group(const uint8_t *p, const typename T::Head &head, i
 
 // All inputs of one group in pairs; put(k / 2, even, odd) with k counted from the start of the row.
 template <class Put>
-MERRITT_INLINE void open_floats(const Packed &w, const uint8_t *p, Put &&put) {
+MERRITT_INLINE void open_floats(const Packed& w, const uint8_t* p, Put&& put) {
   using namespace merritt::plugin;
   const int pairs = static_cast<int>(w.padded / 2);
   if (w.type == kF32) {
@@ -148,48 +148,51 @@ MERRITT_INLINE void open_floats(const Packed &w, const uint8_t *p, Put &&put) {
 }
 
 template <class Put>
-MERRITT_INLINE void open_rows(const Packed &w, uint64_t g, Put &&put) {
-  const uint8_t *p = w.group(g);
-  const bool quant = with_quant_type(w.type, [&](auto trait) __attribute__((always_inline)) {
-    using T = decltype(trait);
-    const uint8_t *block = p;
-    for (uint32_t b = 0; b < w.blocks; ++b, block += w.block_bytes) {
-      const typename T::Head head = T::head(block);
+MERRITT_INLINE void open_rows(const Packed& w, uint64_t g, Put&& put) {
+  const uint8_t* p = w.group(g);
+  const bool quant = with_quant_type(
+      w.type, [&](auto trait) __attribute__((always_inline)) {
+        using T = decltype(trait);
+        const uint8_t* block = p;
+        for (uint32_t b = 0; b < w.blocks; ++b, block += w.block_bytes) {
+          const typename T::Head head = T::head(block);
 #pragma GCC unroll 8
-      for (int i = 0; i < T::kGroups; ++i) {
-        const int base = (static_cast<int>(b) * T::kGroups + i) * 16;
-        open_group<T>(block, head, i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
-          put(base + pair, even, odd);
-        });
-      }
-    }
-  });
+          for (int i = 0; i < T::kGroups; ++i) {
+            const int base = (static_cast<int>(b) * T::kGroups + i) * 16;
+            open_group<T>(
+                block, head,
+                i, [&](int pair, F even, F odd) __attribute__((always_inline)) { put(base + pair, even, odd); });
+          }
+        }
+      });
   if (!quant) open_floats(w, p, put);
 }
 
-void panel_f32(const Packed &w, uint64_t g0, uint32_t n, float *panel) {
+void panel_f32(const Packed& w, uint64_t g0, uint32_t n, float* panel) {
   const uint64_t ld = static_cast<uint64_t>(n) * 16;
   for (uint32_t i = 0; i < n; ++i) {
-    float *to = panel + i * 16;
+    float* to = panel + i * 16;
     if (g0 + i < w.groups) {
-      open_rows(w, g0 + i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
-        Simd::store(to + static_cast<uint64_t>(pair) * 2 * ld, even);
-        Simd::store(to + (static_cast<uint64_t>(pair) * 2 + 1) * ld, odd);
-      });
+      open_rows(
+          w, g0 + i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+            Simd::store(to + static_cast<uint64_t>(pair) * 2 * ld, even);
+            Simd::store(to + (static_cast<uint64_t>(pair) * 2 + 1) * ld, odd);
+          });
     } else {
       for (uint64_t k = 0; k < w.padded; ++k) Simd::store(to + k * ld, Simd::zero());
     }
   }
 }
 
-void panel_bf16(const Packed &w, uint64_t g0, uint32_t n, uint16_t *panel) {
+void panel_bf16(const Packed& w, uint64_t g0, uint32_t n, uint16_t* panel) {
   const uint64_t ld = static_cast<uint64_t>(n) * 32;
   for (uint32_t i = 0; i < n; ++i) {
-    uint16_t *to = panel + i * 32;
+    uint16_t* to = panel + i * 32;
     if (g0 + i < w.groups) {
-      open_rows(w, g0 + i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
-        Simd::store_bf16_pair(to + static_cast<uint64_t>(pair) * ld, even, odd);
-      });
+      open_rows(
+          w, g0 + i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+            Simd::store_bf16_pair(to + static_cast<uint64_t>(pair) * ld, even, odd);
+          });
     } else {
       for (uint64_t k = 0; k < w.padded / 2; ++k) Simd::store_bf16_pair(to + k * ld, Simd::zero(), Simd::zero());
     }
@@ -198,12 +201,13 @@ void panel_bf16(const Packed &w, uint64_t g0, uint32_t n, uint16_t *panel) {
 
 // Sixteen rows, 32 inputs at a time through a small f32 buffer, four sums by input modulo four.
 template <int M>
-MERRITT_INLINE void gemv_f32_block(const float *tile, const float *const *x, uint64_t at, uint64_t count, F (*acc)[4]) {
+MERRITT_INLINE void gemv_f32_block(const float* tile, const float* const* x, uint64_t at, uint64_t count, F (*acc)[4]) {
   uint64_t k = 0;
   for (; k + 4 <= count; k += 4) {
     for (int j = 0; j < 4; ++j) {
       const F v = Simd::load(tile + (k + static_cast<uint64_t>(j)) * 16);
-      for (int m = 0; m < M; ++m) acc[m][j] = Simd::fma(v, Simd::set1(x[m][at + k + static_cast<uint64_t>(j)]), acc[m][j]);
+      for (int m = 0; m < M; ++m)
+        acc[m][j] = Simd::fma(v, Simd::set1(x[m][at + k + static_cast<uint64_t>(j)]), acc[m][j]);
     }
   }
   for (int j = 0; k < count; ++k, ++j) {
@@ -213,45 +217,46 @@ MERRITT_INLINE void gemv_f32_block(const float *tile, const float *const *x, uin
 }
 
 template <int M>
-void gemv_f32_rows(const Packed &w, uint64_t g, const float *const *x, float *const *out, const float *bias) {
+void gemv_f32_rows(const Packed& w, uint64_t g, const float* const* x, float* const* out, const float* bias) {
   alignas(64) float tile[32 * 16];
   F acc[M][4];
   for (int m = 0; m < M; ++m) {
     for (int j = 0; j < 4; ++j) acc[m][j] = Simd::zero();
   }
-  const uint8_t *p = w.group(g);
+  const uint8_t* p = w.group(g);
   using namespace merritt::plugin;
   if (w.type == kF32) {
     for (uint64_t k = 0; k < w.cols; k += 32, p += w.block_bytes) {
       for (uint64_t ahead = 0; ahead < 2048 && M == 1; ahead += 64) Simd::prefetch(p + 4096 + ahead);
       const uint64_t left = w.cols - k;
-      gemv_f32_block<M>(reinterpret_cast<const float *>(p), x, k, left < 32 ? left : 32, acc);
+      gemv_f32_block<M>(reinterpret_cast<const float*>(p), x, k, left < 32 ? left : 32, acc);
     }
   } else {
-    open_rows(w, g, [&](int pair, F even, F odd) __attribute__((always_inline)) {
-      Simd::store(tile + (pair % 16) * 32, even);
-      Simd::store(tile + (pair % 16) * 32 + 16, odd);
-      if (pair % 16 == 15) {
-        const uint64_t k = static_cast<uint64_t>(pair / 16) * 32, left = w.cols - k;
-        gemv_f32_block<M>(tile, x, k, left < 32 ? left : 32, acc);
-      }
-    });
+    open_rows(
+        w, g, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+          Simd::store(tile + (pair % 16) * 32, even);
+          Simd::store(tile + (pair % 16) * 32 + 16, odd);
+          if (pair % 16 == 15) {
+            const uint64_t k = static_cast<uint64_t>(pair / 16) * 32, left = w.cols - k;
+            gemv_f32_block<M>(tile, x, k, left < 32 ? left : 32, acc);
+          }
+        });
   }
   for (int m = 0; m < M; ++m) {
     put_group(Simd::add(Simd::add(acc[m][0], acc[m][1]), Simd::add(acc[m][2], acc[m][3])), w, g, out[m], bias);
   }
 }
 
-void gemv_f32(const Packed &w, uint64_t g0, uint64_t g1, const float *x, uint64_t stride, uint32_t m,
-              float *const *out, const float *bias) {
+void gemv_f32(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m, float* const* out,
+              const float* bias) {
   for (uint64_t g = g0; g < g1; ++g) {
     uint32_t i = 0;
     for (; i + 2 <= m; i += 2) {
-      const float *rows[2] = {x + i * stride, x + (i + 1) * stride};
+      const float* rows[2] = {x + i * stride, x + (i + 1) * stride};
       gemv_f32_rows<2>(w, g, rows, out + i, bias);
     }
     if (i < m) {
-      const float *rows[1] = {x + i * stride};
+      const float* rows[1] = {x + i * stride};
       gemv_f32_rows<1>(w, g, rows, out + i, bias);
     }
   }
@@ -259,7 +264,7 @@ void gemv_f32(const Packed &w, uint64_t g0, uint64_t g1, const float *x, uint64_
 
 // Register tile of Q rows by V vectors; every result is one chain of fused multiply-adds over the inputs.
 template <int Q, int V>
-MERRITT_INLINE void gemm_tile(const float *a, uint64_t lda, const float *panel, uint64_t ld, uint32_t k, float *c) {
+MERRITT_INLINE void gemm_tile(const float* a, uint64_t lda, const float* panel, uint64_t ld, uint32_t k, float* c) {
   F acc[Q][V];
   for (int i = 0; i < Q; ++i) {
     for (int v = 0; v < V; ++v) acc[i][v] = Simd::zero();
@@ -273,15 +278,17 @@ MERRITT_INLINE void gemm_tile(const float *a, uint64_t lda, const float *panel, 
     }
   }
   for (int i = 0; i < Q; ++i) {
-    for (int v = 0; v < V; ++v) Simd::store(c + static_cast<uint64_t>(i) * ld + static_cast<uint64_t>(v) * 16, acc[i][v]);
+    for (int v = 0; v < V; ++v)
+      Simd::store(c + static_cast<uint64_t>(i) * ld + static_cast<uint64_t>(v) * 16, acc[i][v]);
   }
 }
 
-void gemm_f32(const float *a, uint64_t lda, const float *panel, uint32_t m, uint32_t n, uint32_t k, float *c) {
+void gemm_f32(const float* a, uint64_t lda, const float* panel, uint32_t m, uint32_t n, uint32_t k, float* c) {
   constexpr int kQ = Simd::kQueryTile, kV = Simd::kKeyVectors;
   for (uint32_t j = 0; j + 16 * kV <= n; j += 16 * kV) {
     uint32_t i = 0;
-    for (; i + kQ <= m; i += kQ) gemm_tile<kQ, kV>(a + i * lda, lda, panel + j, n, k, c + static_cast<uint64_t>(i) * n + j);
+    for (; i + kQ <= m; i += kQ)
+      gemm_tile<kQ, kV>(a + i * lda, lda, panel + j, n, k, c + static_cast<uint64_t>(i) * n + j);
     for (; i < m; ++i) gemm_tile<1, kV>(a + i * lda, lda, panel + j, n, k, c + static_cast<uint64_t>(i) * n + j);
   }
 }

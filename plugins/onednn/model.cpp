@@ -19,14 +19,14 @@ constexpr uint64_t kPieceBytes = 256u << 10;
 }  // namespace
 
 uint64_t Model::vector_size(uint32_t i) const noexcept {
-  const PlanWeight &w = plan_.weights[schedule_.vectors[i].weight];
+  const PlanWeight& w = plan_.weights[schedule_.vectors[i].weight];
   return w.cols * w.rows;
 }
 
 uint64_t Model::lay_out() {
   uint64_t total = 0;
   for (const uint32_t weight : schedule_.matrices) {
-    const PlanWeight &w = plan_.weights[weight];
+    const PlanWeight& w = plan_.weights[weight];
     Packed packed;
     (void)describe_packed(w.type, w.rows, w.cols, &packed);  // the schedule has declined what this refuses
     matrices_.push_back(packed);
@@ -40,9 +40,9 @@ uint64_t Model::lay_out() {
   return total;
 }
 
-int32_t Model::load_vectors(const WeightReader &reader, mrt_error *err) {
+int32_t Model::load_vectors(const WeightReader& reader, mrt_error* err) {
   for (uint32_t i = 0; i < schedule_.vectors.size(); ++i) {
-    float *to = vectors_.as<float>(vector_at_[i]);
+    float* to = vectors_.as<float>(vector_at_[i]);
     MERRITT_PLUGIN_TRY(reader.read_f32(schedule_.vectors[i].weight, to, err));
     const auto offset = static_cast<float>(schedule_.vectors[i].offset);
     for (uint64_t k = 0; k < vector_size(i) && offset != 0.0f; ++k) to[k] += offset;
@@ -52,18 +52,18 @@ int32_t Model::load_vectors(const WeightReader &reader, mrt_error *err) {
 
 // Reads some groups of rows into a small buffer and packs them, piece by piece on all workers; there is never a second
 // copy of more than the pieces.
-int32_t Model::pack_matrix(const WeightReader &reader, uint32_t m, uint8_t *staging, uint64_t share, const Host &host,
-                           mrt_error *err) {
-  const Packed &w = matrices_[m];
+int32_t Model::pack_matrix(const WeightReader& reader, uint32_t m, uint8_t* staging, uint64_t share, const Host& host,
+                           mrt_error* err) {
+  const Packed& w = matrices_[m];
   const uint32_t weight = schedule_.matrices[m];
   const uint64_t row = plan_.weights[weight].row_bytes;
   const uint64_t at_once = std::max<uint64_t>(1, share / (row * kLanes));
   const auto pieces = static_cast<uint32_t>((w.groups + at_once - 1) / at_once);
   std::atomic<int32_t> failed{MRT_OK};
-  uint8_t *packed = weights_.data() + matrix_at_[m];
+  uint8_t* packed = weights_.data() + matrix_at_[m];
   const int32_t code = host.parallel(pieces, [&](uint32_t piece, uint32_t worker) {
     if (failed.load(std::memory_order_relaxed) != MRT_OK) return;
-    uint8_t *buffer = staging + worker * share;
+    uint8_t* buffer = staging + worker * share;
     const uint64_t g0 = piece * at_once, g1 = std::min(w.groups, g0 + at_once);
     const uint64_t first = g0 * kLanes, rows = std::min(w.rows, g1 * kLanes) - first;
     mrt_error inner{};
@@ -74,7 +74,7 @@ int32_t Model::pack_matrix(const WeightReader &reader, uint32_t m, uint8_t *stag
       return;
     }
     for (uint64_t g = g0; g < g1; ++g) {
-      const uint8_t *from[kLanes];
+      const uint8_t* from[kLanes];
       for (uint64_t r = 0; r < kLanes; ++r) {
         const uint64_t at = (g - g0) * kLanes + r;
         from[r] = at < rows ? buffer + at * row : nullptr;
@@ -86,7 +86,7 @@ int32_t Model::pack_matrix(const WeightReader &reader, uint32_t m, uint8_t *stag
   return code == MRT_OK ? MRT_OK : fail_call(err, code, "packing the weights failed");
 }
 
-int32_t Model::load(const mrt_weights &source, const volatile uint32_t *cancel, Host *host, mrt_error *err) {
+int32_t Model::load(const mrt_weights& source, const volatile uint32_t* cancel, Host* host, mrt_error* err) {
   const WeightReader reader(&source, &plan_.weights, cancel);
   MERRITT_PLUGIN_TRY(load_vectors(reader, err));
   uint64_t share = kPieceBytes;
@@ -101,12 +101,12 @@ int32_t Model::load(const mrt_weights &source, const volatile uint32_t *cancel, 
 }
 
 // One set of kernels for each distinct depth and type; a set the library does not have is left to our own kernel.
-int32_t Model::make_kernels(mrt_error *err) {
+int32_t Model::make_kernels(mrt_error* err) {
   if (!isa_.library) return MRT_OK;
-  for (const Phase &phase : schedule_.phases) {
-    for (const MatrixOp &op : phase.matrix_ops) {
+  for (const Phase& phase : schedule_.phases) {
+    for (const MatrixOp& op : phase.matrix_ops) {
       if (kernel(op) != nullptr) continue;
-      const Packed &w = matrices_[op.matrix];
+      const Packed& w = matrices_[op.matrix];
       const auto k = static_cast<uint32_t>(op.prompt_bf16 ? w.padded : w.cols);
       MatrixKernel made;
       if (made.create(k, k, op.prompt_bf16)) {
@@ -120,9 +120,9 @@ int32_t Model::make_kernels(mrt_error *err) {
   return MRT_OK;
 }
 
-const MatrixKernel *Model::kernel(const MatrixOp &op) const noexcept {
-  const Packed &w = matrices_[op.matrix];
-  for (const MatrixKernel &k : kernels_) {
+const MatrixKernel* Model::kernel(const MatrixOp& op) const noexcept {
+  const Packed& w = matrices_[op.matrix];
+  for (const MatrixKernel& k : kernels_) {
     if (k.bf16() == op.prompt_bf16 && k.k() == (op.prompt_bf16 ? w.padded : w.cols)) return &k;
   }
   return nullptr;
@@ -130,13 +130,13 @@ const MatrixKernel *Model::kernel(const MatrixOp &op) const noexcept {
 
 uint64_t Model::kernel_scratch_bytes() const noexcept {
   uint64_t most = 0;
-  for (const MatrixKernel &k : kernels_) most = std::max(most, k.scratch_bytes());
+  for (const MatrixKernel& k : kernels_) most = std::max(most, k.scratch_bytes());
   return most;
 }
 
-int32_t Model::compile(const mrt_graph *graph, const mrt_weights *weights, uint32_t flags,
-                       const volatile uint32_t *cancel, const IsaChoice &isa, Host *host, mrt_model_info *info,
-                       mrt_error *err) {
+int32_t Model::compile(const mrt_graph* graph, const mrt_weights* weights, uint32_t flags,
+                       const volatile uint32_t* cancel, const IsaChoice& isa, Host* host, mrt_model_info* info,
+                       mrt_error* err) {
   MERRITT_PLUGIN_TRY(parse_graph(graph, weights, &plan_, err));
   mrt_weights source{};
   MERRITT_PLUGIN_TRY(take_struct(weights, &source, "mrt_weights", err));
@@ -152,7 +152,13 @@ int32_t Model::compile(const mrt_graph *graph, const mrt_weights *weights, uint3
   uint64_t share = kPieceBytes;
   for (const uint32_t weight : schedule_.matrices) share = std::max(share, plan_.weights[weight].row_bytes * kLanes);
   answer.peak_bytes = answer.weight_bytes + share * host->n_workers();
-  Identity().add(kNumerics).add(isa.level).add(isa.library ? 1u : 0u).add(isa.library_bf16 ? 1u : 0u).add(exact_ ? 1u : 0u).write(answer.numerics);
+  Identity()
+      .add(kNumerics)
+      .add(isa.level)
+      .add(isa.library ? 1u : 0u)
+      .add(isa.library_bf16 ? 1u : 0u)
+      .add(exact_ ? 1u : 0u)
+      .write(answer.numerics);
   if ((flags & MRT_COMPILE_PLAN_ONLY) == 0) {
     MERRITT_PLUGIN_TRY(weights_.take(host, MRT_MEM_WEIGHTS, matrix_bytes, "weights", err));
     MERRITT_PLUGIN_TRY(vectors_.take(host, MRT_MEM_WEIGHTS, vector_bytes_, "weights", err));
@@ -162,16 +168,17 @@ int32_t Model::compile(const mrt_graph *graph, const mrt_weights *weights, uint3
   return give_struct(answer, info, "mrt_model_info", err);
 }
 
-void Model::kernel_name(uint32_t node, uint32_t row_class, char *to, uint64_t bytes) const noexcept {
-  for (const Phase &phase : schedule_.phases) {
-    for (const MatrixOp &op : phase.matrix_ops) {
+void Model::kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t bytes) const noexcept {
+  for (const Phase& phase : schedule_.phases) {
+    for (const MatrixOp& op : phase.matrix_ops) {
       if (op.node != node) continue;
       if (row_class == MRT_CLASS_PROMPT) {
-        const char *library = kernel(op) != nullptr ? "onednn:brgemm_" : "own:gemm_";
+        const char* library = kernel(op) != nullptr ? "onednn:brgemm_" : "own:gemm_";
         std::snprintf(to, bytes, "%s%s", library, op.prompt_bf16 ? "bf16" : "f32");
       } else {
-        const TypeInfo *type = type_info(matrices_[op.matrix].type);
-        std::snprintf(to, bytes, "own:gemv_%s_%s", type->name, op.generated_q8 ? isa_.kernels->dot_name : isa_.kernels->name);
+        const TypeInfo* type = type_info(matrices_[op.matrix].type);
+        std::snprintf(to, bytes, "own:gemv_%s_%s", type->name,
+                      op.generated_q8 ? isa_.kernels->dot_name : isa_.kernels->name);
       }
       return;
     }

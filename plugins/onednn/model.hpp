@@ -17,28 +17,28 @@ namespace merritt::onednn {
 
 class Model {
  public:
-  int32_t compile(const mrt_graph *graph, const mrt_weights *weights, uint32_t flags, const volatile uint32_t *cancel,
-                  const IsaChoice &isa, plugin::Host *host, mrt_model_info *info, mrt_error *err);
+  int32_t compile(const mrt_graph* graph, const mrt_weights* weights, uint32_t flags, const volatile uint32_t* cancel,
+                  const IsaChoice& isa, plugin::Host* host, mrt_model_info* info, mrt_error* err);
 
-  const plugin::Plan &plan() const noexcept { return plan_; }
-  const Schedule &schedule() const noexcept { return schedule_; }
-  const IsaChoice &isa() const noexcept { return isa_; }
-  const Packed &matrix(uint32_t i) const noexcept { return matrices_[i]; }
-  const float *vector(uint32_t i) const noexcept { return i == kNoValue ? nullptr : vectors_.as<float>(vector_at_[i]); }
+  const plugin::Plan& plan() const noexcept { return plan_; }
+  const Schedule& schedule() const noexcept { return schedule_; }
+  const IsaChoice& isa() const noexcept { return isa_; }
+  const Packed& matrix(uint32_t i) const noexcept { return matrices_[i]; }
+  const float* vector(uint32_t i) const noexcept { return i == kNoValue ? nullptr : vectors_.as<float>(vector_at_[i]); }
   uint64_t vector_size(uint32_t i) const noexcept;
   /// The library's kernel of a product's PROMPT rows; null = our own f32 kernel.
-  const MatrixKernel *kernel(const MatrixOp &op) const noexcept;
+  const MatrixKernel* kernel(const MatrixOp& op) const noexcept;
   uint64_t kernel_scratch_bytes() const noexcept;
   /// The name of what computes a node's rows of a class.
-  void kernel_name(uint32_t node, uint32_t row_class, char *to, uint64_t bytes) const noexcept;
+  void kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t bytes) const noexcept;
 
  private:
   uint64_t lay_out();
-  int32_t load(const mrt_weights &source, const volatile uint32_t *cancel, plugin::Host *host, mrt_error *err);
-  int32_t load_vectors(const plugin::WeightReader &reader, mrt_error *err);
-  int32_t pack_matrix(const plugin::WeightReader &reader, uint32_t m, uint8_t *staging, uint64_t staging_bytes,
-                      const plugin::Host &host, mrt_error *err);
-  int32_t make_kernels(mrt_error *err);
+  int32_t load(const mrt_weights& source, const volatile uint32_t* cancel, plugin::Host* host, mrt_error* err);
+  int32_t load_vectors(const plugin::WeightReader& reader, mrt_error* err);
+  int32_t pack_matrix(const plugin::WeightReader& reader, uint32_t m, uint8_t* staging, uint64_t staging_bytes,
+                      const plugin::Host& host, mrt_error* err);
+  int32_t make_kernels(mrt_error* err);
 
   plugin::Plan plan_;
   Schedule schedule_;

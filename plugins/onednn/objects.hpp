@@ -16,18 +16,18 @@ struct mrt_device {
 };
 
 struct mrt_model {
-  mrt_device *device = nullptr;
+  mrt_device* device = nullptr;
   merritt::onednn::Model model;
   merritt::onednn::TileLayout layout;
 };
 
 struct mrt_pool {
-  mrt_model *model = nullptr;
+  mrt_model* model = nullptr;
   merritt::plugin::Pool pool;
 };
 
 struct mrt_program {
-  mrt_model *model = nullptr;
+  mrt_model* model = nullptr;
   merritt::plugin::Staging staging;
   merritt::plugin::StepChecker checker;
   merritt::plugin::SlotState slot;

@@ -34,8 +34,8 @@ constexpr Recipe kRecipes[] = {
     {kBF16, {{0, 2, 32}}},
 };
 
-const Recipe *recipe_of(uint32_t type) noexcept {
-  for (const Recipe &r : kRecipes) {
+const Recipe* recipe_of(uint32_t type) noexcept {
+  for (const Recipe& r : kRecipes) {
     if (r.type == type) return &r;
   }
   return nullptr;
@@ -44,14 +44,14 @@ const Recipe *recipe_of(uint32_t type) noexcept {
 bool is_float(uint32_t type) noexcept { return type == kF32 || type == kF16 || type == kBF16; }
 
 template <uint32_t Size>
-void transpose(const uint8_t *const *from, uint32_t at, uint32_t count, uint8_t *to) noexcept {
+void transpose(const uint8_t* const* from, uint32_t at, uint32_t count, uint8_t* to) noexcept {
   for (uint32_t r = 0; r < kLanes; ++r) {
-    const uint8_t *p = from[r] + at;
+    const uint8_t* p = from[r] + at;
     for (uint32_t e = 0; e < count; ++e) std::memcpy(to + (e * kLanes + r) * Size, p + e * Size, Size);
   }
 }
 
-void fifth_bits(const uint8_t *const *from, uint32_t at, uint8_t *to) noexcept {
+void fifth_bits(const uint8_t* const* from, uint32_t at, uint8_t* to) noexcept {
   uint64_t masks[8] = {};
   for (uint32_t r = 0; r < kLanes; ++r) {
     uint32_t bits;
@@ -61,8 +61,8 @@ void fifth_bits(const uint8_t *const *from, uint32_t at, uint8_t *to) noexcept {
   std::memcpy(to, masks, sizeof masks);
 }
 
-void pack_block(const Recipe &recipe, const uint8_t *const *from, uint8_t *to) noexcept {
-  for (const Part &part : recipe.parts) {
+void pack_block(const Recipe& recipe, const uint8_t* const* from, uint8_t* to) noexcept {
+  for (const Part& part : recipe.parts) {
     if (part.count == 0) break;
     const uint32_t bytes = static_cast<uint32_t>(part.size) * part.count * kLanes;
     if (part.kind == PartKind::kFifth) {
@@ -83,8 +83,8 @@ void pack_block(const Recipe &recipe, const uint8_t *const *from, uint8_t *to) n
 
 }  // namespace
 
-bool describe_packed(uint32_t type, uint64_t rows, uint64_t cols, Packed *out) noexcept {
-  const TypeInfo *info = type_info(type);
+bool describe_packed(uint32_t type, uint64_t rows, uint64_t cols, Packed* out) noexcept {
+  const TypeInfo* info = type_info(type);
   if (info == nullptr || recipe_of(type) == nullptr || rows == 0 || cols == 0) return false;
   if (cols % info->block_elements != 0 || cols > UINT32_MAX || rows > UINT32_MAX) return false;
   const uint32_t block = is_float(type) ? 32 : info->block_elements;
@@ -102,15 +102,15 @@ bool describe_packed(uint32_t type, uint64_t rows, uint64_t cols, Packed *out) n
   return true;
 }
 
-void pack_group(const Packed &w, const uint8_t *const *rows16, uint8_t *dst) noexcept {
+void pack_group(const Packed& w, const uint8_t* const* rows16, uint8_t* dst) noexcept {
   static constexpr uint8_t kZeros[256] = {};
-  const Recipe &recipe = *recipe_of(w.type);
+  const Recipe& recipe = *recipe_of(w.type);
   const uint64_t source_block = w.block_bytes / kLanes;
   uint8_t tail[kLanes][128];
   for (uint32_t b = 0; b < w.blocks; ++b) {
     const uint64_t at = b * source_block;
     const uint64_t left = plugin::row_bytes(w.type, w.cols) - at;
-    const uint8_t *from[kLanes];
+    const uint8_t* from[kLanes];
     for (uint32_t r = 0; r < kLanes; ++r) {
       from[r] = rows16[r] == nullptr ? kZeros : rows16[r] + at;
       if (rows16[r] != nullptr && left < source_block) {  // only floats have a block that the row does not fill

@@ -10,20 +10,21 @@
 namespace merritt::onednn {
 using namespace plugin;
 
-void Runner::row_task(const Phase &phase, uint32_t i, uint32_t worker) noexcept {
+void Runner::row_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept {
   const uint32_t n = rows_of(phase.rows).n, step = n > 32 ? 8 : 1;
   const uint32_t end = std::min(n, (i + 1) * step);
   for (uint32_t r = i * step; r < end; ++r) {
-    for (const RowOp &op : phase.row_ops) {
+    for (const RowOp& op : phase.row_ops) {
       if (wanted(op.needed_by)) row_op(op, phase.rows, r, worker);
     }
   }
 }
 
-void Runner::row_op(const RowOp &op, uint16_t rows, uint32_t r, uint32_t worker) noexcept {
-  const Attributes &a = model_->plan().nodes[op.node].a;
-  const float *x = op.in == kNoValue || op.kind == RowKind::kSelect || op.kind == RowKind::kPool ? nullptr : row_as<float>(op.in, r);
-  float *y = op.out == kNoValue ? nullptr : row_as<float>(op.out, r);
+void Runner::row_op(const RowOp& op, uint16_t rows, uint32_t r, uint32_t worker) noexcept {
+  const Attributes& a = model_->plan().nodes[op.node].a;
+  const float* x =
+      op.in == kNoValue || op.kind == RowKind::kSelect || op.kind == RowKind::kPool ? nullptr : row_as<float>(op.in, r);
+  float* y = op.out == kNoValue ? nullptr : row_as<float>(op.out, r);
   switch (op.kind) {
     case RowKind::kEmbed: return embed(op, r, worker);
     case RowKind::kHidden:
@@ -33,7 +34,7 @@ void Runner::row_op(const RowOp &op, uint16_t rows, uint32_t r, uint32_t worker)
     case RowKind::kLayerNorm: return norm(op, x, y);
     case RowKind::kAngles: return angles(op, r);
     case RowKind::kRope: {
-      const float *cosine = row_as<float>(model_->schedule().angles[op.angles].value, r);
+      const float* cosine = row_as<float>(model_->schedule().angles[op.angles].value, r);
       for (uint32_t h = 0; h < op.width; h += a.head_dim) {
         k_->rope(x + h, cosine, cosine + a.rot_dim / 2, a.head_dim, a.rot_dim, a.style, y + h);
       }
@@ -46,9 +47,7 @@ void Runner::row_op(const RowOp &op, uint16_t rows, uint32_t r, uint32_t worker)
     case RowKind::kGate: return k_->gate(x, row_as<float>(op.in2, r), a.act, y, op.width);
     case RowKind::kAct: return k_->act(x, a.act, y, op.width);
     case RowKind::kSoftcap: return k_->softcap(x, static_cast<float>(a.softcap), y, op.width);
-    case RowKind::kSelect:
-      std::memcpy(y, row_as<float>(op.in, wanted_from_[r]), op.width * sizeof(float));
-      return;
+    case RowKind::kSelect: std::memcpy(y, row_as<float>(op.in, wanted_from_[r]), op.width * sizeof(float)); return;
     case RowKind::kPool: return pool_row(op, r);
     case RowKind::kConvert: {
       const bool prompt = r < rows_of(rows).n_prompt;
@@ -58,7 +57,9 @@ void Runner::row_op(const RowOp &op, uint16_t rows, uint32_t r, uint32_t worker)
       return;
     }
     case RowKind::kOutput: {
-      const uint32_t to = rows == MRT_ROWS_TOKENS ? token_of_[r] : rows == MRT_ROWS_WANTED ? wanted_out_[r] : seq_order_[r];
+      const uint32_t to = rows == MRT_ROWS_TOKENS   ? token_of_[r]
+                          : rows == MRT_ROWS_WANTED ? wanted_out_[r]
+                                                    : seq_order_[r];
       std::memcpy(staging_->output[op.angles].data + static_cast<uint64_t>(to) * op.width, x, op.width * sizeof(float));
       return;
     }
@@ -66,25 +67,25 @@ void Runner::row_op(const RowOp &op, uint16_t rows, uint32_t r, uint32_t worker)
 }
 
 // Opens the sixteen rows that lie together and takes one of them.
-void Runner::embed(const RowOp &op, uint32_t r, uint32_t worker) noexcept {
-  const PlanNode &n = model_->plan().nodes[op.node];
-  const uint32_t *ids = n.args[0].index == MRT_IN_TOKENS      ? staging_->token
+void Runner::embed(const RowOp& op, uint32_t r, uint32_t worker) noexcept {
+  const PlanNode& n = model_->plan().nodes[op.node];
+  const uint32_t* ids = n.args[0].index == MRT_IN_TOKENS      ? staging_->token
                         : n.args[0].index == MRT_IN_POSITIONS ? staging_->position
                                                               : staging_->type;
   const uint32_t id = ids[token_of_[r]];
-  const Packed &table = model_->matrix(op.weight);
-  auto *opened = reinterpret_cast<float *>(workers_[worker].panel);
+  const Packed& table = model_->matrix(op.weight);
+  auto* opened = reinterpret_cast<float*>(workers_[worker].panel);
   k_->panel_f32(table, id / kLanes, 1, opened);
-  float *y = row_as<float>(op.out, r);
+  float* y = row_as<float>(op.out, r);
   const auto scale = static_cast<float>(n.a.scale);
   for (uint32_t c = 0; c < op.width; ++c) y[c] = opened[static_cast<uint64_t>(c) * kLanes + id % kLanes] * scale;
 }
 
-void Runner::angles(const RowOp &op, uint32_t r) noexcept {
+void Runner::angles(const RowOp& op, uint32_t r) noexcept {
   const double scale = model_->plan().nodes[op.node].a.scale;
-  const std::vector<double> &f = frequencies_[op.angles];
-  float *cosine = row_as<float>(op.out, r);
-  float *sine = cosine + f.size();
+  const std::vector<double>& f = frequencies_[op.angles];
+  float* cosine = row_as<float>(op.out, r);
+  float* sine = cosine + f.size();
   const double position = staging_->position[token_of_[r]];
   for (uint64_t i = 0; i < f.size(); ++i) {
     const double angle = position * f[i];
@@ -93,14 +94,14 @@ void Runner::angles(const RowOp &op, uint32_t r) noexcept {
   }
 }
 
-void Runner::norm(const RowOp &op, const float *x, float *y) noexcept {
-  const Attributes &a = model_->plan().nodes[op.node].a;
+void Runner::norm(const RowOp& op, const float* x, float* y) noexcept {
+  const Attributes& a = model_->plan().nodes[op.node].a;
   const float *w = model_->vector(op.weight), *b = model_->vector(op.bias);
   const uint64_t n_w = w == nullptr ? op.width : model_->vector_size(op.weight);
   const uint64_t n_b = b == nullptr ? op.width : model_->vector_size(op.bias);
   const auto eps = static_cast<float>(a.eps);
   for (uint32_t h = 0; h < op.width; h += a.head_dim) {
-    const float *wh = w == nullptr ? nullptr : w + h % n_w;
+    const float* wh = w == nullptr ? nullptr : w + h % n_w;
     if (op.kind == RowKind::kRmsNorm) {
       k_->rms_norm(x + h, wh, y + h, a.head_dim, eps);
     } else {
@@ -109,10 +110,10 @@ void Runner::norm(const RowOp &op, const float *x, float *y) noexcept {
   }
 }
 
-void Runner::pool_row(const RowOp &op, uint32_t r) noexcept {
+void Runner::pool_row(const RowOp& op, uint32_t r) noexcept {
   const uint32_t s = seq_order_[r], first = row_of_[staging_->seq_first[s]], n = staging_->seq_tokens[s];
   const uint32_t how = model_->plan().nodes[op.node].a.pool;
-  float *y = row_as<float>(op.out, r);
+  float* y = row_as<float>(op.out, r);
   std::memcpy(y, row_as<float>(op.in, how == 2 ? first + n - 1 : first), op.width * sizeof(float));
   if (how != 1) return;
   for (uint32_t t = 1; t < n; ++t) k_->add(y, row_as<float>(op.in, first + t), y, op.width);
@@ -120,21 +121,22 @@ void Runner::pool_row(const RowOp &op, uint32_t r) noexcept {
 }
 
 // A token's K or V into its page, or into the step's own rows where the attention caches nothing.
-void Runner::store_kv(const RowOp &op, uint32_t r) noexcept {
-  const PlanNode &n = model_->plan().nodes[op.node];
+void Runner::store_kv(const RowOp& op, uint32_t r) noexcept {
+  const PlanNode& n = model_->plan().nodes[op.node];
   const bool is_v = op.kind == RowKind::kStoreV;
   const uint32_t s = seq_of_[r], dim = is_v ? n.a.v_dim : n.a.head_dim;
   const uint32_t offset = token_of_[r] - staging_->seq_first[s];
-  const float *x = row_as<float>(op.in, r);
-  uint8_t *base;
+  const float* x = row_as<float>(op.in, r);
+  uint8_t* base;
   uint32_t tokens, token, type = kF32;
   if (op.angles != kNoValue) {
     base = local_.data() + (is_v ? local_v_ : local_k_)[op.angles];
     tokens = local_tokens_;
     token = local_first_[s] + offset;
   } else {
-    const KvGeometry &geo = pool_->geometry();
-    const uint32_t index = staging_->seq_past[s] + offset, entry = index / geo.page_tokens - staging_->page_base[n.group][s];
+    const KvGeometry& geo = pool_->geometry();
+    const uint32_t index = staging_->seq_past[s] + offset,
+                   entry = index / geo.page_tokens - staging_->page_base[n.group][s];
     const uint32_t page = staging_->pages[n.group][static_cast<uint64_t>(s) * policy_.max_pages[n.group] + entry];
     base = pool_->plane(n.group, page, 2 * n.group_layer + (is_v ? 1u : 0u));
     tokens = geo.page_tokens;

@@ -30,8 +30,8 @@ MERRITT_INLINE F sigmoid_of(F x) {
 }
 // tanh x = 1 - 2 / (1 + e^2x); near zero the odd series, where the difference would cancel.
 MERRITT_INLINE F tanh_of(F x) {
-  const F far = Simd::sub(Simd::set1(1.0f), Simd::div(Simd::set1(2.0f), Simd::add(Simd::set1(1.0f),
-                                                                              exp_of(Simd::add(x, x)))));
+  const F far =
+      Simd::sub(Simd::set1(1.0f), Simd::div(Simd::set1(2.0f), Simd::add(Simd::set1(1.0f), exp_of(Simd::add(x, x)))));
   const F s = Simd::mul(x, x);
   F near = Simd::fma(s, Simd::set1(-5.70498872745e-3f), Simd::set1(2.06390887954e-2f));
   near = Simd::fma(near, s, Simd::set1(-5.37397155531e-2f));
@@ -76,13 +76,13 @@ MERRITT_INLINE F act_of(F x, uint32_t act) {
 
 // Calls step(offset, count) for pieces of sixteen, the last one shorter.
 template <class Step>
-MERRITT_INLINE void pieces(uint64_t n, Step &&step) {
+MERRITT_INLINE void pieces(uint64_t n, Step&& step) {
   uint64_t i = 0;
   for (; i + 16 <= n; i += 16) step(i, 16);
   if (i < n) step(i, static_cast<int>(n - i));
 }
-MERRITT_INLINE F take(const float *p, int n) { return n == 16 ? Simd::load(p) : Simd::load_n(p, n); }
-MERRITT_INLINE void give(float *p, F v, int n) {
+MERRITT_INLINE F take(const float* p, int n) { return n == 16 ? Simd::load(p) : Simd::load_n(p, n); }
+MERRITT_INLINE void give(float* p, F v, int n) {
   if (n == 16) {
     Simd::store(p, v);
   } else {
@@ -90,7 +90,7 @@ MERRITT_INLINE void give(float *p, F v, int n) {
   }
 }
 
-MERRITT_INLINE float sum_squares(const float *x, uint64_t n) {
+MERRITT_INLINE float sum_squares(const float* x, uint64_t n) {
   F s[4] = {Simd::zero(), Simd::zero(), Simd::zero(), Simd::zero()};
   uint64_t i = 0;
   for (; i + 64 <= n; i += 64) {
@@ -99,76 +99,83 @@ MERRITT_INLINE float sum_squares(const float *x, uint64_t n) {
       s[j] = Simd::fma(v, v, s[j]);
     }
   }
-  pieces(n - i, [&](uint64_t at, int count) __attribute__((always_inline)) {
-    const F v = take(x + i + at, count);
-    s[0] = Simd::fma(v, v, s[0]);
-  });
+  pieces(
+      n - i, [&](uint64_t at, int count) __attribute__((always_inline)) {
+        const F v = take(x + i + at, count);
+        s[0] = Simd::fma(v, v, s[0]);
+      });
   return Simd::sum(Simd::add(Simd::add(s[0], s[1]), Simd::add(s[2], s[3])));
 }
 
-void rms_norm(const float *x, const float *w, float *y, uint64_t n, float eps) {
+void rms_norm(const float* x, const float* w, float* y, uint64_t n, float eps) {
   const float mean = sum_squares(x, n) / static_cast<float>(n) + eps;
   const F scale = Simd::set1(1.0f / __builtin_sqrtf(mean));
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) {
-    F v = Simd::mul(take(x + i, count), scale);
-    if (w != nullptr) v = Simd::mul(v, take(w + i, count));
-    give(y + i, v, count);
-  });
+  pieces(
+      n, [&](uint64_t i, int count) __attribute__((always_inline)) {
+        F v = Simd::mul(take(x + i, count), scale);
+        if (w != nullptr) v = Simd::mul(v, take(w + i, count));
+        give(y + i, v, count);
+      });
 }
 
-void layer_norm(const float *x, const float *w, const float *b, float *y, uint64_t n, float eps) {
+void layer_norm(const float* x, const float* w, const float* b, float* y, uint64_t n, float eps) {
   F total = Simd::zero();
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) { total = Simd::add(total, take(x + i, count)); });
+  pieces(
+      n, [&](uint64_t i, int count) __attribute__((always_inline)) { total = Simd::add(total, take(x + i, count)); });
   const F mean = Simd::set1(Simd::sum(total) / static_cast<float>(n));
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) {
-    give(y + i, Simd::sub(take(x + i, count), mean), count);
-  });
+  pieces(
+      n, [&](uint64_t i, int count)
+             __attribute__((always_inline)) { give(y + i, Simd::sub(take(x + i, count), mean), count); });
   const F scale = Simd::set1(1.0f / __builtin_sqrtf(sum_squares(y, n) / static_cast<float>(n) + eps));
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) {
-    F v = Simd::mul(take(y + i, count), scale);
-    if (w != nullptr) v = Simd::mul(v, take(w + i, count));
-    if (b != nullptr) v = Simd::add(v, take(b + i, count));
-    give(y + i, v, count);
-  });
+  pieces(
+      n, [&](uint64_t i, int count) __attribute__((always_inline)) {
+        F v = Simd::mul(take(y + i, count), scale);
+        if (w != nullptr) v = Simd::mul(v, take(w + i, count));
+        if (b != nullptr) v = Simd::add(v, take(b + i, count));
+        give(y + i, v, count);
+      });
 }
 
-void add_rows(const float *a, const float *b, float *y, uint64_t n) {
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) {
-    give(y + i, Simd::add(take(a + i, count), take(b + i, count)), count);
-  });
+void add_rows(const float* a, const float* b, float* y, uint64_t n) {
+  pieces(
+      n, [&](uint64_t i, int count)
+             __attribute__((always_inline)) { give(y + i, Simd::add(take(a + i, count), take(b + i, count)), count); });
 }
 
-void mul_rows(const float *a, const float *b, float scale, float *y, uint64_t n) {
+void mul_rows(const float* a, const float* b, float scale, float* y, uint64_t n) {
   const F s = Simd::set1(scale);
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) {
-    F v = Simd::mul(take(a + i, count), s);
-    if (b != nullptr) v = Simd::mul(v, take(b + i, count));
-    give(y + i, v, count);
-  });
+  pieces(
+      n, [&](uint64_t i, int count) __attribute__((always_inline)) {
+        F v = Simd::mul(take(a + i, count), s);
+        if (b != nullptr) v = Simd::mul(v, take(b + i, count));
+        give(y + i, v, count);
+      });
 }
 
-void act_rows(const float *x, uint32_t act, float *y, uint64_t n) {
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) {
-    give(y + i, act_of(take(x + i, count), act), count);
-  });
+void act_rows(const float* x, uint32_t act, float* y, uint64_t n) {
+  pieces(
+      n, [&](uint64_t i, int count)
+             __attribute__((always_inline)) { give(y + i, act_of(take(x + i, count), act), count); });
 }
 
-void gate_rows(const float *a, const float *b, uint32_t act, float *y, uint64_t n) {
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) {
-    give(y + i, Simd::mul(act_of(take(a + i, count), act), take(b + i, count)), count);
-  });
+void gate_rows(const float* a, const float* b, uint32_t act, float* y, uint64_t n) {
+  pieces(
+      n, [&](uint64_t i, int count) __attribute__((always_inline)) {
+        give(y + i, Simd::mul(act_of(take(a + i, count), act), take(b + i, count)), count);
+      });
 }
 
-void softcap_rows(const float *x, float cap, float *y, uint64_t n) {
+void softcap_rows(const float* x, float cap, float* y, uint64_t n) {
   const F c = Simd::set1(cap), inverse = Simd::set1(1.0f / cap);
-  pieces(n, [&](uint64_t i, int count) __attribute__((always_inline)) {
-    give(y + i, Simd::mul(tanh_of(Simd::mul(take(x + i, count), inverse)), c), count);
-  });
+  pieces(
+      n, [&](uint64_t i, int count) __attribute__((always_inline)) {
+        give(y + i, Simd::mul(tanh_of(Simd::mul(take(x + i, count), inverse)), c), count);
+      });
 }
 
 // Scale of the largest magnitude in 32 inputs; the sums are what the unsigned codes' offset costs.
-void quantise(const float *x, uint64_t n, uint64_t padded, uint8_t *row) {
-  auto *q = reinterpret_cast<int8_t *>(row);
+void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) {
+  auto* q = reinterpret_cast<int8_t*>(row);
   uint8_t *d = row + padded, *s = d + padded / 32 * 4;
   for (uint64_t k = 0; k < padded; k += 32, d += 4, s += 8) {
     F v[2];
@@ -192,15 +199,15 @@ void quantise(const float *x, uint64_t n, uint64_t padded, uint8_t *row) {
   }
 }
 
-void to_bf16(const float *x, uint64_t n, uint64_t padded, uint16_t *row) {
+void to_bf16(const float* x, uint64_t n, uint64_t padded, uint16_t* row) {
   for (uint64_t k = 0; k < padded; k += 16) {
     const F v = k + 16 <= n ? Simd::load(x + k) : k < n ? Simd::load_n(x + k, static_cast<int>(n - k)) : Simd::zero();
-    Simd::store_bf16(reinterpret_cast<uint8_t *>(row + k), v);
+    Simd::store_bf16(reinterpret_cast<uint8_t*>(row + k), v);
   }
 }
 
-void rope(const float *x, const float *cosine, const float *sine, uint32_t dim, uint32_t rot, uint32_t adjacent,
-          float *y) {
+void rope(const float* x, const float* cosine, const float* sine, uint32_t dim, uint32_t rot, uint32_t adjacent,
+          float* y) {
   const uint32_t half = rot / 2;
   if (adjacent != 0) {
     for (uint32_t i = 0; i < half; ++i) {
@@ -209,12 +216,13 @@ void rope(const float *x, const float *cosine, const float *sine, uint32_t dim, 
       y[2 * i + 1] = a * sine[i] + b * cosine[i];
     }
   } else {
-    pieces(half, [&](uint64_t i, int count) __attribute__((always_inline)) {
-      const F a = take(x + i, count), b = take(x + half + i, count);
-      const F c = take(cosine + i, count), s = take(sine + i, count);
-      give(y + i, Simd::fnma(b, s, Simd::mul(a, c)), count);
-      give(y + half + i, Simd::fma(a, s, Simd::mul(b, c)), count);
-    });
+    pieces(
+        half, [&](uint64_t i, int count) __attribute__((always_inline)) {
+          const F a = take(x + i, count), b = take(x + half + i, count);
+          const F c = take(cosine + i, count), s = take(sine + i, count);
+          give(y + i, Simd::fnma(b, s, Simd::mul(a, c)), count);
+          give(y + half + i, Simd::fma(a, s, Simd::mul(b, c)), count);
+        });
   }
   if (x != y) {
     for (uint32_t i = rot; i < dim; ++i) y[i] = x[i];

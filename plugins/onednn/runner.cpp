@@ -10,11 +10,13 @@
 namespace merritt::onednn {
 using namespace plugin;
 
-uint8_t *Runner::row(uint32_t value, uint32_t r) const noexcept {
-  const Value &v = model_->schedule().values[value];
+uint8_t* Runner::row(uint32_t value, uint32_t r) const noexcept {
+  const Value& v = model_->schedule().values[value];
   if (v.output == kNoValue) return values_.data() + value_at_[value] + r * v.row_bytes;
-  const uint32_t to = v.rows == MRT_ROWS_TOKENS ? token_of_[r] : v.rows == MRT_ROWS_WANTED ? wanted_out_[r] : seq_order_[r];
-  return reinterpret_cast<uint8_t *>(staging_->output[v.output].data) + to * v.row_bytes;
+  const uint32_t to = v.rows == MRT_ROWS_TOKENS   ? token_of_[r]
+                      : v.rows == MRT_ROWS_WANTED ? wanted_out_[r]
+                                                  : seq_order_[r];
+  return reinterpret_cast<uint8_t*>(staging_->output[v.output].data) + to * v.row_bytes;
 }
 
 // PROMPT sequences first, each class in the order of the step.
@@ -56,7 +58,7 @@ void Runner::order_wanted() noexcept {
 }
 
 void Runner::list_phases() noexcept {
-  const auto &phases = model_->schedule().phases;
+  const auto& phases = model_->schedule().phases;
   n_active_ = 0;
   for (uint32_t p = 0; p < phases.size(); ++p) {
     if (!wanted(phases[p].needed_by)) continue;
@@ -71,7 +73,7 @@ void Runner::list_phases() noexcept {
 }
 
 // Few rows: one task each, so that several workers share a small batch; many: eight, to amortise the counter.
-uint32_t Runner::count_tasks(const Phase &phase) noexcept {
+uint32_t Runner::count_tasks(const Phase& phase) noexcept {
   uint32_t tasks = 0;
   switch (phase.kind) {
     case PhaseKind::kRows: {
@@ -79,17 +81,17 @@ uint32_t Runner::count_tasks(const Phase &phase) noexcept {
       return n > 32 ? (n + 7) / 8 : n;
     }
     case PhaseKind::kMatrix:
-      for (const MatrixOp &op : phase.matrix_ops) tasks += wanted(op.needed_by) ? matrix_work(op).tasks : 0;
+      for (const MatrixOp& op : phase.matrix_ops) tasks += wanted(op.needed_by) ? matrix_work(op).tasks : 0;
       return tasks;
     default:
-      for (const AttentionOp &op : phase.attention_ops) {
+      for (const AttentionOp& op : phase.attention_ops) {
         tasks += wanted(op.needed_by) ? n_blocks_ * model_->plan().nodes[op.node].a.kv_heads : 0;
       }
       return tasks;
   }
 }
 
-void Runner::task(const Phase &phase, uint32_t i, uint32_t worker) noexcept {
+void Runner::task(const Phase& phase, uint32_t i, uint32_t worker) noexcept {
   switch (phase.kind) {
     case PhaseKind::kRows: return row_task(phase, i, worker);
     case PhaseKind::kMatrix: return matrix_task(phase, i, worker);
@@ -98,9 +100,9 @@ void Runner::task(const Phase &phase, uint32_t i, uint32_t worker) noexcept {
 }
 
 void Runner::drain(uint32_t active, uint32_t worker) noexcept {
-  const Phase &phase = model_->schedule().phases[active_[active]];
+  const Phase& phase = model_->schedule().phases[active_[active]];
   const uint32_t tasks = tasks_[active];
-  Progress &progress = progress_[active];
+  Progress& progress = progress_[active];
   while (!stop_.load(std::memory_order_relaxed)) {
     if (step_->cancel != nullptr && *step_->cancel != 0) {
       stop_.store(true, std::memory_order_relaxed);
@@ -131,7 +133,7 @@ void Runner::gang_body(uint32_t worker) noexcept {
   }
 }
 
-void Runner::run(const mrt_step &step, const mrt_staging &staging, mrt_error *result) noexcept {
+void Runner::run(const mrt_step& step, const mrt_staging& staging, mrt_error* result) noexcept {
   step_ = &step;
   staging_ = &staging;
   mask_ = step.outputs | kNeededByCache;

@@ -17,21 +17,21 @@ uint64_t rounded(uint64_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
 // Cuts arrays from one block: a first pass with a null base measures.
 class Cutter {
  public:
-  explicit Cutter(uint8_t *base) noexcept : base_(base) {}
+  explicit Cutter(uint8_t* base) noexcept : base_(base) {}
   template <class T>
-  void cut(T **to, uint64_t count) noexcept {
-    *to = base_ == nullptr ? nullptr : reinterpret_cast<T *>(base_ + at_);
+  void cut(T** to, uint64_t count) noexcept {
+    *to = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + at_);
     at_ += rounded(count * sizeof(T));
   }
   uint64_t bytes() const noexcept { return at_; }
 
  private:
-  uint8_t *base_;
+  uint8_t* base_;
   uint64_t at_ = 0;
 };
 
 // The angle per position of each rotated pair.
-std::vector<double> frequencies(const Attributes &a, const float *factors) {
+std::vector<double> frequencies(const Attributes& a, const float* factors) {
   const uint32_t pairs = a.rot_dim / 2;
   const double rot = a.rot_dim;
   // yarn: pairs that turn often within the original context keep their angle, slow ones are stretched, a ramp between.
@@ -57,29 +57,29 @@ std::vector<double> frequencies(const Attributes &a, const float *factors) {
 }  // namespace
 
 Runner::~Runner() {
-  for (const Buffer *b : {&values_, &maps_, &scratch_, &hot_, &local_}) {
+  for (const Buffer* b : {&values_, &maps_, &scratch_, &hot_, &local_}) {
     if (b->data() != nullptr) wipe(b->data(), b->size());
   }
 }
 
-int32_t Runner::create(const Model *model, Pool *pool, const mrt_program_policy &policy, Host *host, mrt_error *err) {
+int32_t Runner::create(const Model* model, Pool* pool, const mrt_program_policy& policy, Host* host, mrt_error* err) {
   model_ = model;
   k_ = model->isa().kernels;
   pool_ = pool;
   host_ = host;
   policy_ = policy;
-  const Schedule &s = model->schedule();
+  const Schedule& s = model->schedule();
   block_tokens_ = 16;
-  for (const Phase &phase : s.phases) {
-    for (const AttentionOp &op : phase.attention_ops) {
+  for (const Phase& phase : s.phases) {
+    for (const AttentionOp& op : phase.attention_ops) {
       block_tokens_ = std::min(block_tokens_, query_tokens(model->plan().nodes[op.node]));
     }
   }
-  for (const AngleSet &set : s.angles) {
-    const PlanNode &n = model->plan().nodes[set.node];
-    const float *factors = nullptr;
-    for (const Phase &phase : s.phases) {
-      for (const RowOp &op : phase.row_ops) {
+  for (const AngleSet& set : s.angles) {
+    const PlanNode& n = model->plan().nodes[set.node];
+    const float* factors = nullptr;
+    for (const Phase& phase : s.phases) {
+      for (const RowOp& op : phase.row_ops) {
         if (op.kind == RowKind::kAngles && op.node == set.node) factors = model->vector(op.weight);
       }
     }
@@ -94,8 +94,8 @@ int32_t Runner::create(const Model *model, Pool *pool, const mrt_program_policy 
 }
 
 // First fit by time of life. The tail is slack: a matrix kernel reads up to the next power of two of rows.
-int32_t Runner::take_values(mrt_error *err) {
-  const auto &values = model_->schedule().values;
+int32_t Runner::take_values(mrt_error* err) {
+  const auto& values = model_->schedule().values;
   value_at_.assign(values.size(), 0);
   uint64_t total = 0, slack = 0;
   std::vector<uint32_t> order;
@@ -104,7 +104,8 @@ int32_t Runner::take_values(mrt_error *err) {
     slack = std::max(slack, values[v].row_bytes * kRowBlock);
   }
   const auto bytes_of = [&](uint32_t v) { return rounded(values[v].row_bytes * max_rows_of(values[v].rows, policy_)); };
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return values[a].first < values[b].first; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return values[a].first < values[b].first; });
   std::vector<uint32_t> live;  // sorted by address
   for (const uint32_t v : order) {
     std::erase_if(live, [&](uint32_t l) { return values[l].last < values[v].first; });
@@ -121,8 +122,8 @@ int32_t Runner::take_values(mrt_error *err) {
   return values_.take(host_, MRT_MEM_SCRATCH, total + slack, "activations", err, 4096);
 }
 
-int32_t Runner::take_maps(mrt_error *err) {
-  const mrt_program_policy &p = policy_;
+int32_t Runner::take_maps(mrt_error* err) {
+  const mrt_program_policy& p = policy_;
   uint64_t bytes = 0;
   for (const bool measure : {true, false}) {
     if (!measure) MERRITT_PLUGIN_TRY(maps_.take(host_, MRT_MEM_SCRATCH, bytes, "row maps", err));
@@ -137,11 +138,11 @@ int32_t Runner::take_maps(mrt_error *err) {
     c.cut(&blocks_, static_cast<uint64_t>(p.max_tokens) + p.max_seqs);
     bytes = c.bytes();
   }
-  const auto &local = model_->schedule().local;
+  const auto& local = model_->schedule().local;
   if (local.empty()) return MRT_OK;
   local_tokens_ = (p.max_tokens + kTileTokens - 1) / kTileTokens * kTileTokens + kTileTokens * p.max_seqs;
   uint64_t total = 0;
-  for (const LocalKv &l : local) {
+  for (const LocalKv& l : local) {
     local_k_.push_back(total);
     total += static_cast<uint64_t>(l.kv_heads) * local_tokens_ * l.k_dim * 4;
     local_v_.push_back(total);
@@ -150,12 +151,13 @@ int32_t Runner::take_maps(mrt_error *err) {
   return local_.take(host_, MRT_MEM_SCRATCH, total, "keys and values of the step", err);
 }
 
-int32_t Runner::take_workers(mrt_error *err) {
+int32_t Runner::take_workers(mrt_error* err) {
   uint64_t inputs = 32, queries = 8, q_dim = 1, v_dim = 16, plane = 0;
-  for (const Phase &phase : model_->schedule().phases) {
-    for (const AttentionOp &op : phase.attention_ops) {
-      const Attributes &a = model_->plan().nodes[op.node].a;
-      queries = std::max<uint64_t>(queries, (a.heads / a.kv_heads * query_tokens(model_->plan().nodes[op.node]) + 7) / 8 * 8);
+  for (const Phase& phase : model_->schedule().phases) {
+    for (const AttentionOp& op : phase.attention_ops) {
+      const Attributes& a = model_->plan().nodes[op.node].a;
+      queries =
+          std::max<uint64_t>(queries, (a.heads / a.kv_heads * query_tokens(model_->plan().nodes[op.node]) + 7) / 8 * 8);
       q_dim = std::max<uint64_t>(q_dim, a.head_dim);
       v_dim = std::max<uint64_t>(v_dim, padded_dim(a.v_dim));
     }
@@ -169,7 +171,7 @@ int32_t Runner::take_workers(mrt_error *err) {
   for (const bool measure : {true, false}) {
     if (!measure) MERRITT_PLUGIN_TRY(scratch_.take(host_, MRT_MEM_SCRATCH, bytes, "worker scratch", err, 4096));
     Cutter c(measure ? nullptr : scratch_.data());
-    for (Worker &w : workers_) {
+    for (Worker& w : workers_) {
       c.cut(&w.panel, inputs * kPanelColumns * sizeof(float));
       c.cut(&w.kernel_scratch, model_->kernel_scratch_bytes() + 64);
       c.cut(&w.tile, static_cast<uint64_t>(kRowBlock) * kPanelColumns);

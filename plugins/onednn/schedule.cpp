@@ -12,11 +12,11 @@ using namespace plugin;
 
 class Builder {
  public:
-  Builder(const Plan &plan, const Formats &formats, Schedule *out) : plan_(plan), formats_(formats), s_(*out) {}
-  int32_t run(mrt_error *err);
+  Builder(const Plan& plan, const Formats& formats, Schedule* out) : plan_(plan), formats_(formats), s_(*out) {}
+  int32_t run(mrt_error* err);
 
  private:
-  int32_t decline(uint32_t i, mrt_error *err) const noexcept;
+  int32_t decline(uint32_t i, mrt_error* err) const noexcept;
   void node(uint32_t i);
   void elementwise(uint32_t i, RowKind kind);
   void embed(uint32_t i);
@@ -27,39 +27,39 @@ class Builder {
   void finish();
 
   uint32_t add_value(uint16_t rows, uint64_t row_bytes);
-  uint32_t value_of(const Ref &ref, uint32_t width);
+  uint32_t value_of(const Ref& ref, uint32_t width);
   uint32_t born(uint32_t value) const noexcept { return s_.values[value].first; }
   void place_row_op(RowOp op, uint16_t rows, uint32_t after, bool local);
-  Phase &phase_after(PhaseKind kind, uint16_t rows, uint32_t after, bool local, uint32_t *at);
+  Phase& phase_after(PhaseKind kind, uint16_t rows, uint32_t after, bool local, uint32_t* at);
   void uses(uint32_t value, uint32_t phase) noexcept {
     if (value != kNoValue) s_.values[value].last = std::max(s_.values[value].last, phase);
   }
   uint32_t matrix(uint32_t weight);
-  uint32_t vector(const PlanNode &n, uint32_t k, double offset);
-  void converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q8, uint32_t *out_bf16,
-                 uint32_t *out_q8);
+  uint32_t vector(const PlanNode& n, uint32_t k, double offset);
+  void converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q8, uint32_t* out_bf16,
+                 uint32_t* out_q8);
 
   struct Forms {
     uint32_t bf16 = kNoValue, q8 = kNoValue;
   };
-  const Plan &plan_;
+  const Plan& plan_;
   Formats formats_;
-  Schedule &s_;
-  std::vector<Forms> forms_;            // per value
-  std::vector<uint32_t> stored_;        // per plan node that caches: the phase after which its rows are in the cache
+  Schedule& s_;
+  std::vector<Forms> forms_;      // per value
+  std::vector<uint32_t> stored_;  // per plan node that caches: the phase after which its rows are in the cache
   uint32_t hidden_ = kNoValue;
 };
 
 bool is_quantised(uint32_t type) noexcept { return type != kF32 && type != kF16 && type != kBF16; }
 
-int32_t Builder::decline(uint32_t i, mrt_error *err) const noexcept {
-  const PlanNode &n = plan_.nodes[i];
+int32_t Builder::decline(uint32_t i, mrt_error* err) const noexcept {
+  const PlanNode& n = plan_.nodes[i];
   if (n.op == MRT_OP_MOE) return refuse_node(err, MRT_UNSUPPORTED, i, "moe is not offered by this plugin");
   if (n.op == MRT_OP_ATTENTION && n.n_args > 3 && !n.args[3].is_none()) {
     return refuse_node(err, MRT_UNSUPPORTED, i, "attention sinks are not offered by this plugin");
   }
   if (n.op == MRT_OP_LINEAR || n.op == MRT_OP_EMBED) {
-    const PlanWeight &w = plan_.weights[n.args[1].index];
+    const PlanWeight& w = plan_.weights[n.args[1].index];
     Packed packed;
     if (!describe_packed(w.type, w.rows, w.cols, &packed)) {
       return refuse_node(err, MRT_UNSUPPORTED, i, "weight type %u with %llu columns is not offered by this plugin",
@@ -69,7 +69,7 @@ int32_t Builder::decline(uint32_t i, mrt_error *err) const noexcept {
   return MRT_OK;
 }
 
-int32_t Builder::run(mrt_error *err) {
+int32_t Builder::run(mrt_error* err) {
   for (uint32_t i = 0; i < plan_.nodes.size(); ++i) MERRITT_PLUGIN_TRY(decline(i, err));
   s_.node_value.assign(plan_.nodes.size(), kNoValue);
   stored_.assign(plan_.nodes.size(), 0);
@@ -88,9 +88,9 @@ uint32_t Builder::add_value(uint16_t rows, uint64_t row_bytes) {
 }
 
 // The earliest phase of this kind after `after`; `local` lets a row op join the very phase that makes its input.
-Phase &Builder::phase_after(PhaseKind kind, uint16_t rows, uint32_t after, bool local, uint32_t *at) {
+Phase& Builder::phase_after(PhaseKind kind, uint16_t rows, uint32_t after, bool local, uint32_t* at) {
   for (uint32_t p = local ? after : after + 1; p < s_.phases.size(); ++p) {
-    Phase &phase = s_.phases[p];
+    Phase& phase = s_.phases[p];
     if (phase.kind != kind || (kind == PhaseKind::kRows && phase.rows != rows)) continue;
     *at = p;
     return phase;
@@ -105,7 +105,7 @@ Phase &Builder::phase_after(PhaseKind kind, uint16_t rows, uint32_t after, bool 
 
 void Builder::place_row_op(RowOp op, uint16_t rows, uint32_t after, bool local) {
   uint32_t at = 0;
-  Phase &phase = phase_after(PhaseKind::kRows, rows, after, local, &at);
+  Phase& phase = phase_after(PhaseKind::kRows, rows, after, local, &at);
   for (const uint32_t v : {op.in, op.in2}) uses(v, at);
   if (op.angles != kNoValue && op.kind == RowKind::kRope) uses(s_.angles[op.angles].value, at);
   for (const uint32_t v : {op.out, op.out_bf16, op.out_q8}) {
@@ -115,7 +115,7 @@ void Builder::place_row_op(RowOp op, uint16_t rows, uint32_t after, bool local) 
   phase.row_ops.push_back(op);
 }
 
-uint32_t Builder::value_of(const Ref &ref, uint32_t width) {
+uint32_t Builder::value_of(const Ref& ref, uint32_t width) {
   if (ref.is_node()) return s_.node_value[ref.index];
   if (hidden_ == kNoValue) {  // the hidden input, copied into rows of our own order
     hidden_ = add_value(MRT_ROWS_TOKENS, static_cast<uint64_t>(width) * 4);
@@ -135,7 +135,7 @@ uint32_t Builder::matrix(uint32_t weight) {
   return static_cast<uint32_t>(s_.matrices.size() - 1);
 }
 
-uint32_t Builder::vector(const PlanNode &n, uint32_t k, double offset) {
+uint32_t Builder::vector(const PlanNode& n, uint32_t k, double offset) {
   if (k >= n.n_args || n.args[k].is_none()) return kNoValue;
   for (uint32_t v = 0; v < s_.vectors.size(); ++v) {
     if (s_.vectors[v].weight == n.args[k].index && s_.vectors[v].offset == offset) return v;
@@ -145,7 +145,7 @@ uint32_t Builder::vector(const PlanNode &n, uint32_t k, double offset) {
 }
 
 void Builder::node(uint32_t i) {
-  const PlanNode &n = plan_.nodes[i];
+  const PlanNode& n = plan_.nodes[i];
   if (n.needed_by == 0 && !n.caches) return;  // nothing reads it
   if (n.op != MRT_OP_ATTENTION || n.needed_by != 0) {
     s_.node_value[i] = add_value(n.rows, static_cast<uint64_t>(n.width) * 4);
@@ -168,7 +168,7 @@ void Builder::node(uint32_t i) {
 }
 
 void Builder::elementwise(uint32_t i, RowKind kind) {
-  const PlanNode &n = plan_.nodes[i];
+  const PlanNode& n = plan_.nodes[i];
   RowOp op{kind};
   op.node = i;
   op.width = n.width;
@@ -182,11 +182,12 @@ void Builder::elementwise(uint32_t i, RowKind kind) {
   }
   if (kind == RowKind::kScale) op.weight = vector(n, 1, 0.0);
   const bool gathers = kind == RowKind::kSelect || kind == RowKind::kPool;
-  place_row_op(op, n.rows, after, !gathers && s_.phases[after].kind == PhaseKind::kRows && s_.phases[after].rows == n.rows);
+  place_row_op(op, n.rows, after,
+               !gathers && s_.phases[after].kind == PhaseKind::kRows && s_.phases[after].rows == n.rows);
 }
 
 void Builder::embed(uint32_t i) {
-  const PlanNode &n = plan_.nodes[i];
+  const PlanNode& n = plan_.nodes[i];
   RowOp op{RowKind::kEmbed};
   op.node = i;
   op.width = n.width;
@@ -197,7 +198,7 @@ void Builder::embed(uint32_t i) {
 }
 
 void Builder::norm(uint32_t i) {
-  const PlanNode &n = plan_.nodes[i];
+  const PlanNode& n = plan_.nodes[i];
   const bool rms = n.op == MRT_OP_RMS_NORM;
   RowOp op{rms ? RowKind::kRmsNorm : RowKind::kLayerNorm};
   op.node = i;
@@ -210,7 +211,7 @@ void Builder::norm(uint32_t i) {
   place_row_op(op, n.rows, born(op.in), true);
 }
 
-bool same_angles(const PlanNode &x, const PlanNode &y) noexcept {
+bool same_angles(const PlanNode& x, const PlanNode& y) noexcept {
   const Attributes &a = x.a, &b = y.a;
   const Ref none{RefKind::kNone, 0};
   const Ref fa = x.n_args > 2 ? x.args[2] : none, fb = y.n_args > 2 ? y.args[2] : none;
@@ -220,7 +221,7 @@ bool same_angles(const PlanNode &x, const PlanNode &y) noexcept {
 }
 
 void Builder::rope(uint32_t i) {
-  const PlanNode &n = plan_.nodes[i];
+  const PlanNode& n = plan_.nodes[i];
   uint32_t set = 0;
   while (set < s_.angles.size() && !same_angles(plan_.nodes[s_.angles[set].node], n)) ++set;
   if (set == s_.angles.size()) {
@@ -247,8 +248,8 @@ void Builder::rope(uint32_t i) {
 }
 
 // The forms in which products read a value; made once, right after the value itself.
-void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q8, uint32_t *out_bf16,
-                        uint32_t *out_q8) {
+void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q8, uint32_t* out_bf16,
+                        uint32_t* out_q8) {
   const uint64_t padded = (static_cast<uint64_t>(width) + 31) / 32 * 32;
   RowOp op{RowKind::kConvert};
   op.in = value;
@@ -264,8 +265,8 @@ void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16
     op.out_q8 = forms_[value].q8 = made;
   }
   if (op.out_bf16 != kNoValue || op.out_q8 != kNoValue) place_row_op(op, rows, born(value), true);
-  for (Phase &phase : s_.phases) {  // an earlier conversion of the same value now serves this product too
-    for (RowOp &made : phase.row_ops) {
+  for (Phase& phase : s_.phases) {  // an earlier conversion of the same value now serves this product too
+    for (RowOp& made : phase.row_ops) {
       if (made.kind != RowKind::kConvert || made.in != value) continue;
       made.needed_by |= mask;
       phase.needed_by |= mask;
@@ -276,8 +277,8 @@ void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16
 }
 
 void Builder::linear(uint32_t i) {
-  const PlanNode &n = plan_.nodes[i];
-  const PlanWeight &w = plan_.weights[n.args[1].index];
+  const PlanNode& n = plan_.nodes[i];
+  const PlanWeight& w = plan_.weights[n.args[1].index];
   MatrixOp op;
   op.node = i;
   op.needed_by = n.needed_by;
@@ -292,7 +293,7 @@ void Builder::linear(uint32_t i) {
   if (op.in_bf16 != kNoValue) after = std::max(after, born(op.in_bf16));
   if (op.in_q8 != kNoValue) after = std::max(after, born(op.in_q8));
   uint32_t at = 0;
-  Phase &phase = phase_after(PhaseKind::kMatrix, 0, after, false, &at);
+  Phase& phase = phase_after(PhaseKind::kMatrix, 0, after, false, &at);
   for (const uint32_t v : {op.in, op.in_bf16, op.in_q8}) uses(v, at);
   s_.values[op.out].first = s_.values[op.out].last = at;
   phase.needed_by |= op.needed_by;
@@ -300,7 +301,7 @@ void Builder::linear(uint32_t i) {
 }
 
 void Builder::attention(uint32_t i) {
-  const PlanNode &n = plan_.nodes[i];
+  const PlanNode& n = plan_.nodes[i];
   const bool cached = n.a.kv_layer != kNoLayer;
   uint32_t after = 0;
   if (n.caches || !cached) {
@@ -314,7 +315,7 @@ void Builder::attention(uint32_t i) {
       op.needed_by = cached ? kNeededByCache : n.needed_by;
       place_row_op(op, MRT_ROWS_TOKENS, born(op.in), true);
       for (uint32_t p = 0; p < s_.phases.size(); ++p) {  // where it went
-        for (const RowOp &r : s_.phases[p].row_ops) {
+        for (const RowOp& r : s_.phases[p].row_ops) {
           if (r.node == i && r.kind == op.kind) after = std::max(after, p);
         }
       }
@@ -322,7 +323,7 @@ void Builder::attention(uint32_t i) {
     stored_[i] = after;
   } else {
     for (uint32_t j = 0; j < i; ++j) {
-      const PlanNode &w = plan_.nodes[j];
+      const PlanNode& w = plan_.nodes[j];
       if (w.op == MRT_OP_ATTENTION && w.caches && w.a.kv_layer == n.a.kv_layer) after = stored_[j];
     }
   }
@@ -335,7 +336,7 @@ void Builder::attention(uint32_t i) {
   op.q = value_of(n.args[0], n.a.heads * n.a.head_dim);
   op.out = s_.node_value[i];
   uint32_t at = 0;
-  Phase &phase = phase_after(PhaseKind::kAttention, 0, std::max(after, born(op.q)), false, &at);
+  Phase& phase = phase_after(PhaseKind::kAttention, 0, std::max(after, born(op.q)), false, &at);
   uses(op.q, at);
   s_.values[op.out].first = s_.values[op.out].last = at;
   phase.needed_by |= op.needed_by;
@@ -348,7 +349,7 @@ void Builder::finish() {
     const uint32_t i = plan_.outputs[o];
     const uint32_t value = s_.node_value[i];
     bool read = false;
-    for (const PlanNode &n : plan_.nodes) {
+    for (const PlanNode& n : plan_.nodes) {
       for (uint32_t k = 0; k < n.n_args; ++k) read = read || (n.args[k].is_node() && n.args[k].index == i);
     }
     const bool first = std::find(plan_.outputs.begin(), plan_.outputs.begin() + o, i) == plan_.outputs.begin() + o;
@@ -369,7 +370,7 @@ void Builder::finish() {
 
 }  // namespace
 
-int32_t build_schedule(const Plan &plan, const Formats &formats, Schedule *out, mrt_error *err) {
+int32_t build_schedule(const Plan& plan, const Formats& formats, Schedule* out, mrt_error* err) {
   *out = {};
   return Builder(plan, formats, out).run(err);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a checked graph to the phases of a step. A phase is work that may run on all workers at once; between two phases
 // lies a barrier. Three kinds: row phases (a list of row-local ops, a task is some rows), matrix phases (products that
-// share a barrier, a task is a panel or some groups of weight rows) and attention phases. An op joins the earliest phase
-// that comes after all it needs, so a chain such as norm, rope, cache write, conversion costs one barrier.
+// share a barrier, a task is a panel or some groups of weight rows) and attention phases. An op joins the earliest
+// phase that comes after all it needs, so a chain such as norm, rope, cache write, conversion costs one barrier.
 // Immutable after build; shared by all programs of a model.
 #pragma once
 #include <cstdint>
@@ -13,14 +13,29 @@
 namespace merritt::onednn {
 
 enum class RowKind : uint8_t {
-  kEmbed, kHidden, kRmsNorm, kLayerNorm, kAngles, kRope, kStoreK, kStoreV, kAdd, kScale, kGate, kAct, kSoftcap,
-  kSelect, kPool, kConvert, kOutput
+  kEmbed,
+  kHidden,
+  kRmsNorm,
+  kLayerNorm,
+  kAngles,
+  kRope,
+  kStoreK,
+  kStoreV,
+  kAdd,
+  kScale,
+  kGate,
+  kAct,
+  kSoftcap,
+  kSelect,
+  kPool,
+  kConvert,
+  kOutput
 };
 inline constexpr uint32_t kNoValue = UINT32_MAX;
 
 /// Rows that the step keeps in memory: results of nodes, and forms of them that products read.
 struct Value {
-  uint16_t rows = 0;             // MRT_ROWS_*
+  uint16_t rows = 0;  // MRT_ROWS_*
   uint64_t row_bytes = 0;
   uint32_t first = 0, last = 0;  // phases between which it lives
   uint32_t output = kNoValue;    // lies in the staging output of this number instead
@@ -28,12 +43,12 @@ struct Value {
 
 struct RowOp {
   RowKind kind;
-  uint32_t node = 0;             // whose attributes apply
+  uint32_t node = 0;  // whose attributes apply
   uint32_t in = kNoValue, in2 = kNoValue, out = kNoValue;
   uint32_t out_bf16 = kNoValue, out_q8 = kNoValue;  // kConvert
   uint32_t weight = kNoValue, bias = kNoValue;      // vectors, or the packed matrix of kEmbed
   uint32_t width = 0;
-  uint32_t angles = kNoValue;    // index of the angle set
+  uint32_t angles = kNoValue;  // index of the angle set
   uint32_t needed_by = 0;
 };
 
@@ -48,7 +63,7 @@ struct MatrixOp {
 struct AttentionOp {
   uint32_t node = 0;
   uint32_t q = kNoValue, out = kNoValue;
-  uint32_t layer = 0;            // index of the uncached layer's own K and V, or unused
+  uint32_t layer = 0;  // index of the uncached layer's own K and V, or unused
   uint32_t needed_by = 0;
 };
 
@@ -80,11 +95,11 @@ struct LocalKv {
 struct Schedule {
   std::vector<Value> values;
   std::vector<Phase> phases;
-  std::vector<uint32_t> matrices;      // plan weights that are packed
+  std::vector<uint32_t> matrices;  // plan weights that are packed
   std::vector<VectorUse> vectors;
   std::vector<AngleSet> angles;
   std::vector<LocalKv> local;
-  std::vector<uint32_t> node_value;    // per plan node; kNoValue = none
+  std::vector<uint32_t> node_value;  // per plan node; kNoValue = none
 };
 
 /// What the device can do, as far as the choice of formats goes.
@@ -94,6 +109,6 @@ struct Formats {
 };
 
 /// Declines, naming the node, what this plugin cannot do.
-int32_t build_schedule(const plugin::Plan &plan, const Formats &formats, Schedule *out, mrt_error *err);
+int32_t build_schedule(const plugin::Plan& plan, const Formats& formats, Schedule* out, mrt_error* err);
 
 }  // namespace merritt::onednn

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sixteen lanes on AVX2 + FMA + F16C, as two registers of eight: the kernels are written once for sixteen lanes. Only for
+// Sixteen lanes on AVX2 + FMA + F16C, as two registers of eight: the kernels are written once for sixteen lanes. Only
+// for
 // *_avx2.cpp; the anonymous namespace keeps its functions out of every other object.
 #pragma once
 #include <immintrin.h>
@@ -24,18 +25,18 @@ struct Simd {
 
   MERRITT_INLINE F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   MERRITT_INLINE F set1(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
-  MERRITT_INLINE F load(const float *p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-  MERRITT_INLINE void store(float *p, F v) {
+  MERRITT_INLINE F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  MERRITT_INLINE void store(float* p, F v) {
     _mm256_storeu_ps(p, v.a);
     _mm256_storeu_ps(p + 8, v.b);
   }
   MERRITT_INLINE __m256i first_lanes(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
-  MERRITT_INLINE F load_n(const float *p, int n) {
+  MERRITT_INLINE F load_n(const float* p, int n) {
     return {_mm256_maskload_ps(p, first_lanes(n)), _mm256_maskload_ps(p + 8, first_lanes(n - 8))};
   }
-  MERRITT_INLINE void store_n(float *p, F v, int n) {
+  MERRITT_INLINE void store_n(float* p, F v, int n) {
     _mm256_maskstore_ps(p, first_lanes(n), v.a);
     _mm256_maskstore_ps(p + 8, first_lanes(n - 8), v.b);
   }
@@ -86,15 +87,15 @@ struct Simd {
             _mm256_blendv_ps(other.b, below.b, _mm256_cmp_ps(x.b, l, _CMP_LT_OQ))};
   }
 
-  MERRITT_INLINE __m128i half(const uint8_t *p) { return _mm_loadu_si128(reinterpret_cast<const __m128i *>(p)); }
-  MERRITT_INLINE F load_f16(const uint8_t *p) { return {_mm256_cvtph_ps(half(p)), _mm256_cvtph_ps(half(p + 16))}; }
+  MERRITT_INLINE __m128i half(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  MERRITT_INLINE F load_f16(const uint8_t* p) { return {_mm256_cvtph_ps(half(p)), _mm256_cvtph_ps(half(p + 16))}; }
   MERRITT_INLINE __m256 widen_bf16(__m128i h) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
   }
-  MERRITT_INLINE F load_bf16(const uint8_t *p) { return {widen_bf16(half(p)), widen_bf16(half(p + 16))}; }
-  MERRITT_INLINE void store_f16(uint8_t *p, F v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT));
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(p + 16), _mm256_cvtps_ph(v.b, _MM_FROUND_TO_NEAREST_INT));
+  MERRITT_INLINE F load_bf16(const uint8_t* p) { return {widen_bf16(half(p)), widen_bf16(half(p + 16))}; }
+  MERRITT_INLINE void store_f16(uint8_t* p, F v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 16), _mm256_cvtps_ph(v.b, _MM_FROUND_TO_NEAREST_INT));
   }
   MERRITT_INLINE __m256i bf16_bits(__m256 v) {
     const __m256i u = _mm256_castps_si256(v);
@@ -102,14 +103,14 @@ struct Simd {
     const __m256i r = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd), 16);
     return _mm256_blendv_epi8(r, _mm256_set1_epi32(0x7fc0), _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
   }
-  MERRITT_INLINE void store_bf16(uint8_t *p, F v) {
+  MERRITT_INLINE void store_bf16(uint8_t* p, F v) {
     const __m256i both = _mm256_packus_epi32(bf16_bits(v.a), bf16_bits(v.b));
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm256_permute4x64_epi64(both, 0xd8));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(both, 0xd8));
   }
-  MERRITT_INLINE void store_bf16_pair(uint16_t *p, F even, F odd) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p),
+  MERRITT_INLINE void store_bf16_pair(uint16_t* p, F even, F odd) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                         _mm256_or_si256(bf16_bits(even.a), _mm256_slli_epi32(bf16_bits(odd.a), 16)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p + 16),
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 16),
                         _mm256_or_si256(bf16_bits(even.b), _mm256_slli_epi32(bf16_bits(odd.b), 16)));
   }
 
@@ -117,14 +118,14 @@ struct Simd {
   MERRITT_INLINE I set1_i8(int v) {
     return {_mm256_set1_epi8(static_cast<char>(v)), _mm256_set1_epi8(static_cast<char>(v))};
   }
-  MERRITT_INLINE I load_i(const void *p) {
-    const auto *q = static_cast<const __m256i *>(p);
+  MERRITT_INLINE I load_i(const void* p) {
+    const auto* q = static_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
   }
-  MERRITT_INLINE void store_i8(int8_t *p, I v) {
+  MERRITT_INLINE void store_i8(int8_t* p, I v) {
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xd8);
     const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(p), bytes);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
   }
   MERRITT_INLINE int32_t sum_i(I v) {
     const __m256i h = _mm256_add_epi32(v.a, v.b);
@@ -145,21 +146,21 @@ struct Simd {
   }
   MERRITT_INLINE I from_u8(__m128i v) { return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))}; }
   MERRITT_INLINE I from_s8(__m128i v) { return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))}; }
-  MERRITT_INLINE __m256i spread(const uint8_t *p) {  // 32 bits to 32 bytes of 0 or 255
+  MERRITT_INLINE __m256i spread(const uint8_t* p) {  // 32 bits to 32 bytes of 0 or 255
     uint32_t bits;
     std::memcpy(&bits, p, 4);
-    const __m256i each = _mm256_shuffle_epi8(
-        _mm256_set1_epi32(static_cast<int>(bits)),
-        _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
+    const __m256i each = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)),
+                                             _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2,
+                                                              2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
     const __m256i pick = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
     return _mm256_cmpeq_epi8(_mm256_and_si256(each, pick), pick);
   }
-  MERRITT_INLINE I or_where(I v, const uint8_t *p, int bits) {
+  MERRITT_INLINE I or_where(I v, const uint8_t* p, int bits) {
     const __m256i what = _mm256_set1_epi8(static_cast<char>(bits));
     return {_mm256_or_si256(v.a, _mm256_and_si256(spread(p), what)),
             _mm256_or_si256(v.b, _mm256_and_si256(spread(p + 4), what))};
   }
-  MERRITT_INLINE I look_up(const uint8_t *table16, I index) {
+  MERRITT_INLINE I look_up(const uint8_t* table16, I index) {
     const __m256i t = _mm256_broadcastsi128_si256(half(table16));
     return {_mm256_shuffle_epi8(t, index.a), _mm256_shuffle_epi8(t, index.b)};
   }
@@ -175,12 +176,12 @@ struct Simd {
     return {dot8(acc.a, _mm256_abs_epi8(x), _mm256_sign_epi8(bytes.a, x)),
             dot8(acc.b, _mm256_abs_epi8(y), _mm256_sign_epi8(bytes.b, y))};
   }
-  MERRITT_INLINE I broadcast4(const int8_t *p) {
+  MERRITT_INLINE I broadcast4(const int8_t* p) {
     int32_t v;
     std::memcpy(&v, p, 4);
     return set1_i32(v);
   }
-  MERRITT_INLINE void prefetch(const void *p) { _mm_prefetch(static_cast<const char *>(p), _MM_HINT_T0); }
+  MERRITT_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 
 }  // namespace

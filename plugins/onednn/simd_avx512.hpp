@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sixteen lanes on AVX-512, with VNNI and BF16 where the including file is compiled for them. Only for *_avx512.cpp and
-// *_bf16.cpp; everything is forced inline and in an anonymous namespace, so that no function compiled for a wide ISA can
-// be merged by the linker with one of the baseline.
+// *_bf16.cpp; everything is forced inline and in an anonymous namespace, so that no function compiled for a wide ISA
+// can be merged by the linker with one of the baseline.
 #pragma once
 #include <immintrin.h>
 
@@ -35,12 +35,12 @@ struct Simd {
 
   MERRITT_INLINE F zero() { return _mm512_setzero_ps(); }
   MERRITT_INLINE F set1(float v) { return _mm512_set1_ps(v); }
-  MERRITT_INLINE F load(const float *p) { return _mm512_loadu_ps(p); }
-  MERRITT_INLINE void store(float *p, F v) { _mm512_storeu_ps(p, v); }
-  MERRITT_INLINE F load_n(const float *p, int n) {
+  MERRITT_INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
+  MERRITT_INLINE void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+  MERRITT_INLINE F load_n(const float* p, int n) {
     return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p);
   }
-  MERRITT_INLINE void store_n(float *p, F v, int n) {
+  MERRITT_INLINE void store_n(float* p, F v, int n) {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), v);
   }
   MERRITT_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
@@ -69,8 +69,8 @@ struct Simd {
   MERRITT_INLINE F keep_range(F v, int first, int lo, int hi, float other) {
     const __m512i at = _mm512_add_epi32(_mm512_set1_epi32(first),
                                         _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __mmask16 in = _mm512_cmpge_epi32_mask(at, _mm512_set1_epi32(lo)) &
-                         _mm512_cmplt_epi32_mask(at, _mm512_set1_epi32(hi));
+    const __mmask16 in =
+        _mm512_cmpge_epi32_mask(at, _mm512_set1_epi32(lo)) & _mm512_cmplt_epi32_mask(at, _mm512_set1_epi32(hi));
     return _mm512_mask_mov_ps(_mm512_set1_ps(other), in, v);
   }
 
@@ -79,15 +79,15 @@ struct Simd {
     return _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_LT_OQ), below);
   }
 
-  MERRITT_INLINE F load_f16(const uint8_t *p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)));
+  MERRITT_INLINE F load_f16(const uint8_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
-  MERRITT_INLINE F load_bf16(const uint8_t *p) {
+  MERRITT_INLINE F load_bf16(const uint8_t* p) {
     return _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))), 16));
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
   }
-  MERRITT_INLINE void store_f16(uint8_t *p, F v) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  MERRITT_INLINE void store_f16(uint8_t* p, F v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
   MERRITT_INLINE I bf16_bits(F v) {  // rounded to nearest even, in the low half of each lane; NaN stays NaN
     const __m512i u = _mm512_castps_si512(v);
@@ -95,16 +95,16 @@ struct Simd {
     const __m512i r = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd), 16);
     return _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc0));
   }
-  MERRITT_INLINE void store_bf16(uint8_t *p, F v) {
+  MERRITT_INLINE void store_bf16(uint8_t* p, F v) {
 #if defined(__AVX512BF16__)
     const __m256bh h = _mm512_cvtneps_pbh(v);
     std::memcpy(p, &h, 32);
 #else
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm512_cvtepi32_epi16(bf16_bits(v)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(bf16_bits(v)));
 #endif
   }
   /// Stores lane by lane the pair (even, odd) as two bf16: the k-pair layout of a packed matrix.
-  MERRITT_INLINE void store_bf16_pair(uint16_t *p, F even, F odd) {
+  MERRITT_INLINE void store_bf16_pair(uint16_t* p, F even, F odd) {
 #if defined(__AVX512BF16__)
     const __m512bh both = _mm512_cvtne2ps_pbh(odd, even);
     __m512i bits;
@@ -120,9 +120,9 @@ struct Simd {
 
   MERRITT_INLINE I set1_i32(int32_t v) { return _mm512_set1_epi32(v); }
   MERRITT_INLINE I set1_i8(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
-  MERRITT_INLINE I load_i(const void *p) { return _mm512_loadu_si512(p); }
-  MERRITT_INLINE void store_i8(int8_t *p, I v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm512_cvtsepi32_epi8(v));
+  MERRITT_INLINE I load_i(const void* p) { return _mm512_loadu_si512(p); }
+  MERRITT_INLINE void store_i8(int8_t* p, I v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(v));
   }
   MERRITT_INLINE int32_t sum_i(I v) { return _mm512_reduce_add_epi32(v); }
   MERRITT_INLINE I and_i(I a, I b) { return _mm512_and_si512(a, b); }
@@ -139,14 +139,14 @@ struct Simd {
   MERRITT_INLINE I from_u8(__m128i v) { return _mm512_cvtepu8_epi32(v); }
   MERRITT_INLINE I from_s8(__m128i v) { return _mm512_cvtepi8_epi32(v); }
   /// Sets `bits` in the bytes whose bit in the 64-bit mask at p is set.
-  MERRITT_INLINE I or_where(I v, const uint8_t *p, int bits) {
+  MERRITT_INLINE I or_where(I v, const uint8_t* p, int bits) {
     uint64_t mask;
     std::memcpy(&mask, p, 8);
     return _mm512_mask_add_epi8(v, mask, v, _mm512_set1_epi8(static_cast<char>(bits)));
   }
-  MERRITT_INLINE I look_up(const uint8_t *table16, I index) {
-    return _mm512_shuffle_epi8(
-        _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table16))), index);
+  MERRITT_INLINE I look_up(const uint8_t* table16, I index) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16))),
+                               index);
   }
   /// acc + the four products of each lane: unsigned codes by signed bytes.
   MERRITT_INLINE I dot(I acc, I codes, I bytes) {
@@ -162,12 +162,12 @@ struct Simd {
     const __mmask64 negative = _mm512_movepi8_mask(w);
     return dot(acc, _mm512_abs_epi8(w), _mm512_mask_sub_epi8(bytes, negative, _mm512_setzero_si512(), bytes));
   }
-  MERRITT_INLINE I broadcast4(const int8_t *p) {
+  MERRITT_INLINE I broadcast4(const int8_t* p) {
     int32_t v;
     std::memcpy(&v, p, 4);
     return _mm512_set1_epi32(v);
   }
-  MERRITT_INLINE void prefetch(const void *p) { _mm_prefetch(static_cast<const char *>(p), _MM_HINT_T0); }
+  MERRITT_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 
 }  // namespace

@@ -12,10 +12,10 @@ namespace {
 using I = Simd::I;
 using F = Simd::F;
 
-MERRITT_INLINE __m128i bytes16(const uint8_t *p) { return _mm_loadu_si128(reinterpret_cast<const __m128i *>(p)); }
+MERRITT_INLINE __m128i bytes16(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 
 // Nibbles of four vectors: low ones are inputs 0..15, high ones 16..31.
-MERRITT_INLINE void nibbles32(const uint8_t *p, I *c) {
+MERRITT_INLINE void nibbles32(const uint8_t* p, I* c) {
   const I low = Simd::set1_i8(15);
   for (int q = 0; q < 4; ++q) {
     const I v = Simd::load_i(p + 64 * q);
@@ -32,17 +32,17 @@ struct Small {  // q4_0, q4_1, q5_0, q5_1
   struct Head {
     F d, m;
   };
-  MERRITT_INLINE Head head(const uint8_t *p) {
+  MERRITT_INLINE Head head(const uint8_t* p) {
     return {Simd::load_f16(p), Min ? Simd::sub(Simd::zero(), Simd::load_f16(p + (Min ? 32 : 0))) : Simd::zero()};
   }
-  MERRITT_INLINE void codes(const uint8_t *p, int, I *c) {
+  MERRITT_INLINE void codes(const uint8_t* p, int, I* c) {
     nibbles32(p + kCodes + (Fifth ? 64 : 0), c);
     if constexpr (Fifth) {
       for (int q = 0; q < 8; ++q) c[q] = Simd::or_where(c[q], p + kCodes + 8 * q, 16);
     }
   }
-  MERRITT_INLINE F scale(const Head &h, int, int) { return h.d; }
-  MERRITT_INLINE F min(const Head &h, int, int) { return h.m; }
+  MERRITT_INLINE F scale(const Head& h, int, int) { return h.d; }
+  MERRITT_INLINE F min(const Head& h, int, int) { return h.m; }
 };
 
 struct TypeQ8 {
@@ -51,12 +51,12 @@ struct TypeQ8 {
   struct Head {
     F d;
   };
-  MERRITT_INLINE Head head(const uint8_t *p) { return {Simd::load_f16(p)}; }
-  MERRITT_INLINE void codes(const uint8_t *p, int, I *c) {
+  MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p)}; }
+  MERRITT_INLINE void codes(const uint8_t* p, int, I* c) {
     for (int q = 0; q < 8; ++q) c[q] = Simd::load_i(p + 32 + 64 * q);
   }
-  MERRITT_INLINE F scale(const Head &h, int, int) { return h.d; }
-  MERRITT_INLINE F min(const Head &h, int, int) { return h.d; }
+  MERRITT_INLINE F scale(const Head& h, int, int) { return h.d; }
+  MERRITT_INLINE F min(const Head& h, int, int) { return h.d; }
 };
 
 struct TypeIq4 {
@@ -65,19 +65,19 @@ struct TypeIq4 {
   struct Head {
     F d;
   };
-  MERRITT_INLINE Head head(const uint8_t *p) { return {Simd::load_f16(p)}; }
-  MERRITT_INLINE void codes(const uint8_t *p, int, I *c) {
+  MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p)}; }
+  MERRITT_INLINE void codes(const uint8_t* p, int, I* c) {
     // The sixteen levels of the format, biased by 128.
     static constexpr uint8_t kLevels[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
     nibbles32(p + 32, c);
     for (int q = 0; q < 8; ++q) c[q] = Simd::look_up(kLevels, c[q]);
   }
-  MERRITT_INLINE F scale(const Head &h, int, int) { return h.d; }
-  MERRITT_INLINE F min(const Head &h, int, int) { return h.d; }
+  MERRITT_INLINE F scale(const Head& h, int, int) { return h.d; }
+  MERRITT_INLINE F min(const Head& h, int, int) { return h.d; }
 };
 
 // Two bits of sixteen code vectors of a 256-block: group g of 32 inputs lies in half g / 4 at bits 2 (g % 4).
-MERRITT_INLINE void two_bits(const uint8_t *p, int g, I *c) {
+MERRITT_INLINE void two_bits(const uint8_t* p, int g, I* c) {
   const I mask = Simd::set1_i8(3);
   for (int q = 0; q < 8; ++q) {
     const I v = Simd::load_i(p + (g / 4 * 8 + q) * 64);
@@ -113,15 +113,15 @@ struct TypeQ2K {
   static constexpr bool kHalves = true, kMin = true, kWide = false;
   struct Head {
     F d, dmin;
-    const uint8_t *scales;
+    const uint8_t* scales;
   };
-  MERRITT_INLINE Head head(const uint8_t *p) { return {Simd::load_f16(p), Simd::load_f16(p + 32), p + 64}; }
-  MERRITT_INLINE void codes(const uint8_t *p, int g, I *c) { two_bits(p + 320, g, c); }
-  MERRITT_INLINE F scale(const Head &h, int g, int half) {
+  MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p), Simd::load_f16(p + 32), p + 64}; }
+  MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) { two_bits(p + 320, g, c); }
+  MERRITT_INLINE F scale(const Head& h, int g, int half) {
     const __m128i s = _mm_and_si128(bytes16(h.scales + (2 * g + half) * 16), _mm_set1_epi8(15));
     return Simd::mul(h.d, Simd::to_f32(Simd::from_u8(s)));
   }
-  MERRITT_INLINE F min(const Head &h, int g, int half) {
+  MERRITT_INLINE F min(const Head& h, int g, int half) {
     const __m128i s = _mm_and_si128(_mm_srli_epi16(bytes16(h.scales + (2 * g + half) * 16), 4), _mm_set1_epi8(15));
     return Simd::mul(h.dmin, Simd::to_f32(Simd::from_u8(s)));
   }
@@ -132,14 +132,14 @@ struct TypeQ3K {
   static constexpr bool kHalves = true, kMin = false, kWide = false;
   struct Head {
     F d;
-    const uint8_t *scales;
+    const uint8_t* scales;
   };
-  MERRITT_INLINE Head head(const uint8_t *p) { return {Simd::load_f16(p), p + 32}; }
-  MERRITT_INLINE void codes(const uint8_t *p, int g, I *c) {
+  MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p), p + 32}; }
+  MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) {
     two_bits(p + 736, g, c);
     for (int q = 0; q < 8; ++q) c[q] = Simd::or_i(c[q], bit_to<2>(Simd::load_i(p + 224 + 64 * q), g));
   }
-  MERRITT_INLINE F scale(const Head &h, int g, int half) {
+  MERRITT_INLINE F scale(const Head& h, int g, int half) {
     const int s = 2 * g + half;  // of sixteen: low four bits in bytes 0..7, high two in bytes 8..11
     __m128i low = bytes16(h.scales + s % 8 * 16);
     if (s >= 8) low = _mm_srli_epi16(low, 4);
@@ -155,7 +155,7 @@ struct TypeQ3K {
     const __m128i v = _mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32));
     return Simd::mul(h.d, Simd::to_f32(Simd::from_s8(v)));
   }
-  MERRITT_INLINE F min(const Head &h, int, int) { return h.d; }
+  MERRITT_INLINE F min(const Head& h, int, int) { return h.d; }
 };
 
 template <bool Fifth>
@@ -164,11 +164,11 @@ struct Type45K {  // q4_K and q5_K
   static constexpr bool kHalves = false, kMin = true, kWide = false;
   struct Head {
     F d, dmin;
-    const uint8_t *scales;
+    const uint8_t* scales;
   };
-  MERRITT_INLINE Head head(const uint8_t *p) { return {Simd::load_f16(p), Simd::load_f16(p + 32), p + 64}; }
-  MERRITT_INLINE void codes(const uint8_t *p, int g, I *c) {
-    const uint8_t *q4 = p + 256 + (Fifth ? 512 : 0) + g / 2 * 512;
+  MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p), Simd::load_f16(p + 32), p + 64}; }
+  MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) {
+    const uint8_t* q4 = p + 256 + (Fifth ? 512 : 0) + g / 2 * 512;
     const I low = Simd::set1_i8(15);
     for (int q = 0; q < 8; ++q) {
       const I v = Simd::load_i(q4 + 64 * q);
@@ -176,17 +176,17 @@ struct Type45K {  // q4_K and q5_K
       if constexpr (Fifth) c[q] = Simd::or_i(c[q], bit_to<4>(Simd::load_i(p + 256 + 64 * q), g));
     }
   }
-  MERRITT_INLINE __m128i six_bits(const uint8_t *s, int g, bool is_min) {
+  MERRITT_INLINE __m128i six_bits(const uint8_t* s, int g, bool is_min) {
     if (g < 4) return _mm_and_si128(bytes16(s + (g + (is_min ? 4 : 0)) * 16), _mm_set1_epi8(63));
     __m128i low = bytes16(s + (g + 4) * 16);
     if (is_min) low = _mm_srli_epi16(low, 4);
     const __m128i high = _mm_and_si128(_mm_srli_epi16(bytes16(s + (is_min ? g : g - 4) * 16), 2), _mm_set1_epi8(48));
     return _mm_or_si128(_mm_and_si128(low, _mm_set1_epi8(15)), high);
   }
-  MERRITT_INLINE F scale(const Head &h, int g, int) {
+  MERRITT_INLINE F scale(const Head& h, int g, int) {
     return Simd::mul(h.d, Simd::to_f32(Simd::from_u8(six_bits(h.scales, g, false))));
   }
-  MERRITT_INLINE F min(const Head &h, int g, int) {
+  MERRITT_INLINE F min(const Head& h, int g, int) {
     return Simd::mul(h.dmin, Simd::to_f32(Simd::from_u8(six_bits(h.scales, g, true))));
   }
 };
@@ -196,10 +196,10 @@ struct TypeQ6K {
   static constexpr bool kHalves = true, kMin = false, kWide = false;
   struct Head {
     F d;
-    const uint8_t *scales;
+    const uint8_t* scales;
   };
-  MERRITT_INLINE Head head(const uint8_t *p) { return {Simd::load_f16(p), p + 32}; }
-  MERRITT_INLINE void codes(const uint8_t *p, int g, I *c) {
+  MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p), p + 32}; }
+  MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) {
     const uint8_t *high = p + 288, *low = p + 1312;
     const int half = g / 4, quarter = g % 4;
     I top[8];
@@ -210,18 +210,18 @@ struct TypeQ6K {
       c[q] = Simd::or_i(Simd::and_i(quarter < 2 ? v : Simd::shift_right<4>(v), mask), Simd::shift_left<4>(top[q]));
     }
   }
-  MERRITT_INLINE F scale(const Head &h, int g, int half) {
+  MERRITT_INLINE F scale(const Head& h, int g, int half) {
     return Simd::mul(h.d, Simd::to_f32(Simd::from_s8(bytes16(h.scales + (2 * g + half) * 16))));
   }
-  MERRITT_INLINE F min(const Head &h, int, int) { return h.d; }
+  MERRITT_INLINE F min(const Head& h, int, int) { return h.d; }
 };
 
 template <uint32_t Type>
 struct TypeFloat {  // 32 inputs a block
   static constexpr int kElement = Type == merritt::plugin::kF32 ? 4 : 2;
-  MERRITT_INLINE F weight(const uint8_t *p, int k) {
-    const uint8_t *at = p + static_cast<int64_t>(k) * 16 * kElement;
-    if constexpr (Type == merritt::plugin::kF32) return Simd::load(reinterpret_cast<const float *>(at));
+  MERRITT_INLINE F weight(const uint8_t* p, int k) {
+    const uint8_t* at = p + static_cast<int64_t>(k) * 16 * kElement;
+    if constexpr (Type == merritt::plugin::kF32) return Simd::load(reinterpret_cast<const float*>(at));
     if constexpr (Type == merritt::plugin::kF16) return Simd::load_f16(at);
     return Simd::load_bf16(at);
   }
@@ -229,7 +229,7 @@ struct TypeFloat {  // 32 inputs a block
 
 // Calls fn with the type's trait as a value; false for a type without one.
 template <class Fn>
-MERRITT_INLINE bool with_quant_type(uint32_t type, Fn &&fn) {
+MERRITT_INLINE bool with_quant_type(uint32_t type, Fn&& fn) {
   using namespace merritt::plugin;
   switch (type) {
     case kQ4_0: fn(Small<false, false, 8>{}); return true;

@@ -74,7 +74,8 @@ void prompt(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols
     state.SkipWithError("no library kernel");
     return;
   }
-  std::vector<uint8_t> a((m + kRowBlock) * cols * 4), panel(cols * kPanelColumns * 4), scratch(kernel.scratch_bytes() + 64);
+  std::vector<uint8_t> a((m + kRowBlock) * cols * 4), panel(cols * kPanelColumns * 4),
+      scratch(kernel.scratch_bytes() + 64);
   std::vector<float> tile(kRowBlock * kPanelColumns);
   const uint64_t row_bytes = cols * (bf16 ? 2 : 4);
   for (auto _ : state) {
@@ -91,8 +92,8 @@ void prompt(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols
     benchmark::ClobberMemory();
   }
   MatrixKernel::release();
-  state.counters["FLOP/s"] = benchmark::Counter(2.0 * m * static_cast<double>(rows * cols),
-                                                benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["FLOP/s"] =
+      benchmark::Counter(2.0 * m * static_cast<double>(rows * cols), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void panel(benchmark::State& state, uint32_t type) {
@@ -114,8 +115,8 @@ void attention(benchmark::State& state) {
   std::vector<uint8_t> k(kTokens * kDim * 2), v(kTokens * kDim * 2);
   std::vector<float> q(padded * kDim, 0.1f), max(padded), sum(padded), acc(padded * kDim), scores(padded * kTileTokens);
   const std::vector<uint32_t> lo(padded, 0), hi(padded, kTokens);
-  const AttentionBlock block{q.data(), lo.data(), hi.data(), max.data(), sum.data(), acc.data(), scores.data(),
-                             n,        kDim,      kDim,      0.0f};
+  const AttentionBlock block{q.data(),      lo.data(), hi.data(), max.data(), sum.data(), acc.data(),
+                             scores.data(), n,         kDim,      kDim,       0.0f};
   for (auto _ : state) {
     kernels().attend_start(block);
     for (uint32_t first = 0; first < kTokens; first += kTileTokens) {
