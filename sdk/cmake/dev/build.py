@@ -25,12 +25,15 @@ def cmake_options(preset: str, werror: bool) -> list[str]:
 
 
 def targets_for(preset: str, programs: list[str]) -> list[str]:
-    """The named programs and everything they load at run time (the library, every plugin, every test fixture)."""
+    """The named programs, and what they load at run time: the library, the plugins and, for tests, every fixture."""
     configure(preset, False, None)
     listed = {line.split(":")[0] for line in util.capture(["ninja", "-C", util.BUILD / preset, "-t", "targets", "all"])
               .splitlines() if line.endswith(": phony")}
-    loaded = sorted(name for name in listed if name.startswith(("plugin_", "fixture_")) and "/" not in name)
-    return [*programs, *loaded, *({"merritt", "merritt_command", "plugins_signed"} & listed)]
+    fixtures = ("plugin_faulty_", "plugin_fardevice", "loader_fixture_", "fixture_")
+    wanted = ("plugin_", *fixtures)
+    loaded = sorted(name for name in listed if name.startswith(wanted) and "/" not in name
+                    and (programs or not name.startswith(fixtures)))
+    return [*programs, *loaded, *sorted({"merritt", "merritt_command"} & listed)]
 
 
 def configure(preset: str, werror: bool, log: str | None) -> None:
