@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// 10^5 calls that a careful host would not make: null, stale, foreign and wrong-kind handles, double destroys, slots used
-// again, wrong struct sizes, from several threads at once while other threads destroy what is in use. Codes, never faults.
+// 10^5 calls that a careful host would not make: null, stale, foreign and wrong-kind handles, double destroys, slots
+// used again, wrong struct sizes, from several threads at once while other threads destroy what is in use. Codes, never
+// faults.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -67,7 +68,7 @@ class Caller {
     switch (random_() % 8) {
       case 0: return nullptr;
       case 1: options.struct_size = 0; break;
-      case 2: options.struct_size = random_(); break;           // mostly far beyond any struct
+      case 2: options.struct_size = random_(); break;  // mostly far beyond any struct
       case 3: options.struct_size = random_() % sizeof(Struct); break;
       default: options.struct_size = sizeof(Struct);
     }
@@ -82,15 +83,18 @@ class Caller {
       case 0: return create_tenant(error);
       case 1: return create_session(error);
       case 2: return submit(error);
-      case 3: case 4: return next(error);
+      case 3:
+      case 4: return next(error);
       case 5: return merritt_request_cancel(handles_.pick<merritt_request>(random_), error);
       case 6: return merritt_request_destroy(handles_.pick<merritt_request>(random_), error);
       case 7: return merritt_session_destroy(handles_.pick<merritt_session>(random_), error);
-      case 8: return random_() % 4 ? MERRITT_OK + merritt_error_code(nullptr) * 0 + stats(error)
-                                   : merritt_tenant_destroy(handles_.pick<merritt_tenant>(random_), error);
-      case 9: return destroys_engines_ && random_() % 64 == 0
-                         ? merritt_engine_destroy(handles_.pick<merritt_engine>(random_), error)
-                         : stats(error);
+      case 8:
+        return random_() % 4 ? MERRITT_OK + merritt_error_code(nullptr) * 0 + stats(error)
+                             : merritt_tenant_destroy(handles_.pick<merritt_tenant>(random_), error);
+      case 9:
+        return destroys_engines_ && random_() % 64 == 0
+                   ? merritt_engine_destroy(handles_.pick<merritt_engine>(random_), error)
+                   : stats(error);
       case 10: return tokenize(error);
       case 11: return detokenize(error);
       case 12: return merritt_session_truncate(handles_.pick<merritt_session>(random_), random_() % 64, error);
@@ -150,15 +154,22 @@ class Caller {
     merritt_request_options options{};
     static const char kText[] = "Once upon a time";
     static const int32_t kTokens[] = {1, 400, -5, 1 << 30};
-    if (random_() % 8) { options.text = kText; options.text_length = random_() % 17; }
-    if (random_() % 16 == 0) { options.tokens = kTokens; options.n_tokens = random_() % 5; }
+    if (random_() % 8) {
+      options.text = kText;
+      options.text_length = random_() % 17;
+    }
+    if (random_() % 16 == 0) {
+      options.tokens = kTokens;
+      options.n_tokens = random_() % 5;
+    }
     if (random_() % 16 == 0) options.n_messages = 1;
     options.max_tokens = 1 + random_() % 8;
     options.temperature = random_() % 16 == 0 ? -1.0f : 0.0f;
     options.n = random_() % 32 == 0 ? random_() : random_() % 3;
     options.flags = random_() % 32 == 0 ? random_() : 0;
     merritt_request request = nullptr;
-    const int32_t code = merritt_session_submit(handles_.pick<merritt_session>(random_), sized(options), &request, error);
+    const int32_t code =
+        merritt_session_submit(handles_.pick<merritt_session>(random_), sized(options), &request, error);
     if (request != nullptr) handles_.add(request);
     return code;
   }
@@ -208,8 +219,8 @@ class Caller {
   int32_t render(merritt_error** error) {
     const merritt_message message{"user", random_() % 5, "hello", random_() % 6};
     size_t length = 0;
-    return merritt_model_render_chat(handles_.pick<merritt_model>(random_), &message, random_() % 2, nullptr, 0, &length,
-                                     error);
+    return merritt_model_render_chat(handles_.pick<merritt_model>(random_), &message, random_() % 2, nullptr, 0,
+                                     &length, error);
   }
   int32_t load_bad_model(merritt_error** error) {
     merritt_model model = nullptr;
@@ -309,7 +320,9 @@ TEST(Misuse, AnUnknownTailIsRefusedByName) {
   EXPECT_NE(error.message().find("merritt_engine_options"), std::string::npos) << error.message();
   EXPECT_EQ(engine, nullptr);
   uint32_t older = sizeof(uint32_t) * 2;  // a caller that knows only the first two fields
-  struct { uint32_t struct_size, threads; } old{older, 1};
+  struct {
+    uint32_t struct_size, threads;
+  } old{older, 1};
   EXPECT_EQ(merritt_engine_create(reinterpret_cast<merritt_engine_options*>(&old), &engine, error), MERRITT_OK);
   EXPECT_EQ(merritt_engine_destroy(engine, nullptr), MERRITT_OK);
 }

@@ -25,9 +25,9 @@ inline std::string shared_data(const std::string& name) {
   return std::string(MERRITT_SOURCE_DIR) + "/../shared/data/" + name;
 }
 
-#define MERRITT_SKIP_WITHOUT(path)                                      \
-  do {                                                                  \
-    const std::string merritt_path_ = (path);                           \
+#define MERRITT_SKIP_WITHOUT(path)                                                                            \
+  do {                                                                                                        \
+    const std::string merritt_path_ = (path);                                                                 \
     if (!std::filesystem::exists(merritt_path_)) GTEST_SKIP() << merritt_path_ << " is absent (./dev setup)"; \
   } while (0)
 
@@ -128,11 +128,11 @@ inline merritt_session make_session(merritt_tenant tenant, merritt_model model) 
 struct Generation {
   int32_t code = MERRITT_OK;
   std::string message;
-  std::vector<std::string> text;            // by choice
+  std::vector<std::string> text;  // by choice
   std::vector<std::vector<int32_t>> tokens;
   std::vector<uint32_t> finish;
   uint32_t end_reason = 0;
-  std::vector<uint64_t> steps;              // of every token event
+  std::vector<uint64_t> steps;  // of every token event
 };
 
 // Reads a request to its end.

@@ -12,11 +12,14 @@ namespace merritt::api {
 
 Status check_flags(uint32_t flags, uint32_t known, const char* name) {
   if ((flags & ~known) == 0) return {};
-  return Status(Code::kUnsupported, "flags has bits " + std::to_string(flags & ~known) + " that this library does not know; see " + name);
+  return Status(Code::kUnsupported,
+                "flags has bits " + std::to_string(flags & ~known) + " that this library does not know; see " + name);
 }
 
-Status read_tokens(const int32_t* tokens, size_t count, uint32_t vocabulary, const char* name, std::vector<int32_t>& out) {
-  if (tokens == nullptr && count != 0) return invalid(std::string(name) + " is NULL with count " + std::to_string(count));
+Status read_tokens(const int32_t* tokens, size_t count, uint32_t vocabulary, const char* name,
+                   std::vector<int32_t>& out) {
+  if (tokens == nullptr && count != 0)
+    return invalid(std::string(name) + " is NULL with count " + std::to_string(count));
   if (count > limits::kPromptTokensMax) {
     return invalid(std::string(name) + " has " + std::to_string(count) + " entries; the limit is " +
                    std::to_string(limits::kPromptTokensMax));
@@ -71,7 +74,8 @@ Result<std::string> render_chat(const engine::Model& model, const merritt_messag
   }
   if (messages == nullptr || n_messages == 0) return invalid("messages is empty");
   if (n_messages > limits::kMessagesMax) {
-    return invalid("n_messages is " + std::to_string(n_messages) + "; the limit is " + std::to_string(limits::kMessagesMax));
+    return invalid("n_messages is " + std::to_string(n_messages) + "; the limit is " +
+                   std::to_string(limits::kMessagesMax));
   }
   tokens::ChatInput input;
   input.add_generation_prompt = true;
@@ -79,7 +83,8 @@ Result<std::string> render_chat(const engine::Model& model, const merritt_messag
   for (size_t i = 0; i < n_messages; ++i) {
     std::string_view role, content;
     MERRITT_CHECK(read_string(messages[i].role, messages[i].role_length, 63, "role", role));
-    MERRITT_CHECK(read_string(messages[i].content, messages[i].content_length, limits::kPromptBytesMax, "content", content));
+    MERRITT_CHECK(
+        read_string(messages[i].content, messages[i].content_length, limits::kPromptBytesMax, "content", content));
     input.messages.push_back({std::string(role), std::string(content)});
   }
   input.bos_text = model.tokenizer->bos() < 0 ? "" : std::string(model.tokenizer->piece(model.tokenizer->bos()));
@@ -95,15 +100,17 @@ Status check_prompt_bytes(const engine::Session& session, size_t bytes) {
   const uint32_t max = session.tenant->limits().prompt_bytes_max;
   if (bytes <= max) return {};
   session.tenant->add_refusal();
-  return Status(Code::kQuotaExceeded, "the prompt has " + std::to_string(bytes) + " bytes; prompt_bytes_max of this tenant is " +
-                                          std::to_string(max));
+  return Status(Code::kQuotaExceeded, "the prompt has " + std::to_string(bytes) +
+                                          " bytes; prompt_bytes_max of this tenant is " + std::to_string(max));
 }
 
 // The prompt's ids: exactly one of text, tokens and messages.
 Status read_prompt(const engine::Session& session, const merritt_request_options& options, engine::RequestParams& out) {
   const engine::Model& model = *session.model;
-  const int given = (options.text != nullptr || options.text_length != 0) + (options.n_tokens != 0) + (options.n_messages != 0);
-  if (given != 1) return invalid("give exactly one of text, tokens and messages; " + std::to_string(given) + " are given");
+  const int given =
+      (options.text != nullptr || options.text_length != 0) + (options.n_tokens != 0) + (options.n_messages != 0);
+  if (given != 1)
+    return invalid("give exactly one of text, tokens and messages; " + std::to_string(given) + " are given");
   if (options.n_tokens != 0) {
     out.prompt_bytes = options.n_tokens * sizeof(int32_t);
     return read_tokens(options.tokens, options.n_tokens, model.file->info.vocabulary, "tokens", out.prompt);
@@ -129,8 +136,8 @@ Status read_prompt(const engine::Session& session, const merritt_request_options
                                      .parse_special = (options.flags & MERRITT_REQUEST_PARSE_SPECIAL) != 0};
   MERRITT_CHECK(model.tokenizer->encode(text, encode, out.prompt));
   // A prompt is continued, so an EOS that the vocabulary asks for at the end of a text is not wanted here.
-  if (!out.prompt.empty() && encode.add_bos_eos && out.prompt.size() > 1 && out.prompt.back() == model.tokenizer->eos() &&
-      model.tokenizer->adds_eos()) {
+  if (!out.prompt.empty() && encode.add_bos_eos && out.prompt.size() > 1 &&
+      out.prompt.back() == model.tokenizer->eos() && model.tokenizer->adds_eos()) {
     out.prompt.pop_back();
   }
   return {};
@@ -138,7 +145,8 @@ Status read_prompt(const engine::Session& session, const merritt_request_options
 
 Status read_stops(const engine::Model& model, const merritt_request_options& options, engine::RequestParams& out) {
   if (options.n_stop > limits::kStopStringsMax) {
-    return invalid("n_stop is " + std::to_string(options.n_stop) + "; the limit is " + std::to_string(limits::kStopStringsMax));
+    return invalid("n_stop is " + std::to_string(options.n_stop) + "; the limit is " +
+                   std::to_string(limits::kStopStringsMax));
   }
   if (options.n_stop != 0 && options.stop == nullptr) return invalid("stop is NULL with n_stop not 0");
   for (uint32_t i = 0; i < options.n_stop; ++i) {
@@ -151,7 +159,8 @@ Status read_stops(const engine::Model& model, const merritt_request_options& opt
     return invalid("n_stop_tokens is " + std::to_string(options.n_stop_tokens) + "; the limit is " +
                    std::to_string(limits::kStopTokensMax));
   }
-  return read_tokens(options.stop_tokens, options.n_stop_tokens, model.file->info.vocabulary, "stop_tokens", out.stop_tokens);
+  return read_tokens(options.stop_tokens, options.n_stop_tokens, model.file->info.vocabulary, "stop_tokens",
+                     out.stop_tokens);
 }
 
 Status read_sampling(const engine::Model& model, const merritt_request_options& options, engine::RequestParams& out) {

@@ -15,7 +15,8 @@
 namespace merritt::api {
 
 Status check_flags(uint32_t flags, uint32_t known, const char* name);
-Status read_tokens(const int32_t* tokens, size_t count, uint32_t vocabulary, const char* name, std::vector<int32_t>& out);
+Status read_tokens(const int32_t* tokens, size_t count, uint32_t vocabulary, const char* name,
+                   std::vector<int32_t>& out);
 merritt_model_info model_info(const engine::Model& model);
 Result<std::string> render_chat(const engine::Model& model, const merritt_message* messages, size_t n_messages);
 // Everything of a request but its queueing: checks fields, renders and tokenises on the caller's thread.

@@ -18,8 +18,8 @@ Status read_publishers(const merritt_engine_options& in, backend::LoaderOptions&
   if (in.n_publishers == 0) return {};
   const uint32_t stride = in.publishers[0].struct_size;
   for (uint32_t i = 0; i < in.n_publishers; ++i) {
-    const auto* at = reinterpret_cast<const merritt_publisher*>(reinterpret_cast<const char*>(in.publishers) +
-                                                               size_t{i} * stride);
+    const auto* at =
+        reinterpret_cast<const merritt_publisher*>(reinterpret_cast<const char*>(in.publishers) + size_t{i} * stride);
     merritt_publisher publisher;
     MERRITT_CHECK(read_options(at, "merritt_publisher", publisher));
     std::string_view name, plugin_id;
@@ -57,7 +57,8 @@ Status read_plugin_dirs(const merritt_engine_options& in, backend::LoaderOptions
 Status read_engine_options(const merritt_engine_options* in, engine::EngineOptions& out) {
   merritt_engine_options options;
   MERRITT_CHECK(read_options(in, "merritt_engine_options", options));
-  if (options.isa_max > MERRITT_ISA_AMX) return invalid("isa_max is " + std::to_string(options.isa_max) + "; see MERRITT_ISA_*");
+  if (options.isa_max > MERRITT_ISA_AMX)
+    return invalid("isa_max is " + std::to_string(options.isa_max) + "; see MERRITT_ISA_*");
   if (options.log_level > MERRITT_LOG_ERROR) return invalid("log_level is above MERRITT_LOG_ERROR");
   if (options.threads > limits::kThreadsMax) {
     return invalid("threads is " + std::to_string(options.threads) + "; the limit is " +

@@ -55,7 +55,8 @@ Result<Handle> register_engine(std::unique_ptr<EngineEntry> entry) {
     slot.state.store(serial << kSerialShift | kLive, std::memory_order_release);
     return Handle{Kind::kEngine, i, 0, serial};
   }
-  return Status(Code::kOverloaded, "this process holds " + std::to_string(kEngines) + " engines already", Blast::kProcess);
+  return Status(Code::kOverloaded, "this process holds " + std::to_string(kEngines) + " engines already",
+                Blast::kProcess);
 }
 
 Result<EnginePin> pin_engine(Handle handle) {

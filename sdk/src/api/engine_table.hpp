@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The process-wide engine table: 64 constant-initialised slots without destructors, the one global of the library besides
-// the plugin registry it stands beside. Lock-free, so that it is safe in a child of fork().
+// The process-wide engine table: 64 constant-initialised slots without destructors, the one global of the library
+// besides the plugin registry it stands beside. Lock-free, so that it is safe in a child of fork().
 #pragma once
 
 #include <cstdint>

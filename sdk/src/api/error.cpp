@@ -49,10 +49,20 @@ uint32_t merritt_version(void) {
 const char* merritt_version_string(void) { return "0.1.0"; }
 
 const char* merritt_code_name(int32_t code) {
-  static constexpr const char* kNames[] = {"ok",           "invalid_argument", "not_found",         "permission_denied",
-                                           "failed_precondition", "quota_exceeded", "overloaded",   "deadline_exceeded",
-                                           "cancelled",    "unsupported",      "corrupt",           "backend",
-                                           "out_of_memory", "internal"};
+  static constexpr const char* kNames[] = {"ok",
+                                           "invalid_argument",
+                                           "not_found",
+                                           "permission_denied",
+                                           "failed_precondition",
+                                           "quota_exceeded",
+                                           "overloaded",
+                                           "deadline_exceeded",
+                                           "cancelled",
+                                           "unsupported",
+                                           "corrupt",
+                                           "backend",
+                                           "out_of_memory",
+                                           "internal"};
   return code >= 0 && code < static_cast<int32_t>(std::size(kNames)) ? kNames[code] : "unknown";
 }
 

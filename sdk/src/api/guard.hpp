@@ -104,9 +104,11 @@ Status write_info(const Info& info, const char* name, Info* out) {
 
 // A caller's string; NULL with a length is refused.
 inline Status read_string(const char* data, size_t length, size_t max, const char* name, std::string_view& out) {
-  if (data == nullptr && length != 0) return invalid(std::string(name) + " is NULL with length " + std::to_string(length));
+  if (data == nullptr && length != 0)
+    return invalid(std::string(name) + " is NULL with length " + std::to_string(length));
   if (length > max) {
-    return invalid(std::string(name) + " has " + std::to_string(length) + " bytes; the limit is " + std::to_string(max));
+    return invalid(std::string(name) + " has " + std::to_string(length) + " bytes; the limit is " +
+                   std::to_string(max));
   }
   out = data == nullptr ? std::string_view() : std::string_view(data, length);
   return {};

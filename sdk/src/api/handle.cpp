@@ -18,7 +18,8 @@ std::string_view kind_name(Kind kind) {
 
 namespace {
 Status no_such(Kind kind) {
-  return Status(Code::kNotFound, "no such " + std::string(kind_name(kind)) + ": the handle is stale or not one of these");
+  return Status(Code::kNotFound,
+                "no such " + std::string(kind_name(kind)) + ": the handle is stale or not one of these");
 }
 }  // namespace
 
@@ -34,8 +35,9 @@ Result<Handle> HandleTable::insert(Kind kind, uint32_t engine, std::shared_ptr<v
     entries_.emplace_back();
     free_.reserve(entries_.capacity());  // so that release_slot never allocates
   } else {
-    return Status(Code::kOverloaded, "this engine holds " + std::to_string(kSlotsMax) +
-                                         " objects already; destroy sessions and requests that have ended",
+    return Status(Code::kOverloaded,
+                  "this engine holds " + std::to_string(kSlotsMax) +
+                      " objects already; destroy sessions and requests that have ended",
                   Blast::kRequest, 1000);
   }
   Entry& entry = entries_[slot];

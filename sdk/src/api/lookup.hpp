@@ -18,11 +18,28 @@ struct RequestObject {
   std::string text;
 };
 
-template <class Public> struct ObjectOf;
-template <> struct ObjectOf<merritt_model> { using Type = engine::Model; static constexpr Kind kKind = Kind::kModel; };
-template <> struct ObjectOf<merritt_tenant> { using Type = tenant::Tenant; static constexpr Kind kKind = Kind::kTenant; };
-template <> struct ObjectOf<merritt_session> { using Type = engine::Session; static constexpr Kind kKind = Kind::kSession; };
-template <> struct ObjectOf<merritt_request> { using Type = RequestObject; static constexpr Kind kKind = Kind::kRequest; };
+template <class Public>
+struct ObjectOf;
+template <>
+struct ObjectOf<merritt_model> {
+  using Type = engine::Model;
+  static constexpr Kind kKind = Kind::kModel;
+};
+template <>
+struct ObjectOf<merritt_tenant> {
+  using Type = tenant::Tenant;
+  static constexpr Kind kKind = Kind::kTenant;
+};
+template <>
+struct ObjectOf<merritt_session> {
+  using Type = engine::Session;
+  static constexpr Kind kKind = Kind::kSession;
+};
+template <>
+struct ObjectOf<merritt_request> {
+  using Type = RequestObject;
+  static constexpr Kind kKind = Kind::kRequest;
+};
 
 template <class T>
 struct Found {

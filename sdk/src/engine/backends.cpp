@@ -12,7 +12,8 @@ Result<const backend::Plugin*> Engine::load_backend(const std::string& path) {
   for (const auto& device : devices_) {
     if (&device->plugin() == plugin) return plugin;
     if (device->plugin().id() == plugin->id()) {
-      return Status(Code::kFailedPrecondition, "another build of backend " + plugin->id() + " is loaded in this engine");
+      return Status(Code::kFailedPrecondition,
+                    "another build of backend " + plugin->id() + " is loaded in this engine");
     }
   }
   backend::HostServices::Options services;

@@ -56,8 +56,9 @@ Status Engine::place(Model& model, Request& request) {
   return model.scheduler->submit(submission);
 }
 
-// A conversation is given whole: the longest prefix that the cache holds is kept, the rest of the cache dropped. At least
-// one token must be run to have logits. Where a windowed layer has dropped what the new position needs, all is run again.
+// A conversation is given whole: the longest prefix that the cache holds is kept, the rest of the cache dropped. At
+// least one token must be run to have logits. Where a windowed layer has dropped what the new position needs, all is
+// run again.
 Status Engine::match_cache(Model& model, Request& request) {
   Session& session = *request.session;
   const auto& prompt = request.params.prompt;

@@ -34,10 +34,9 @@ Result<std::unique_ptr<CompiledModel>> CompiledModel::create(std::shared_ptr<bac
   const mrt_weights weights = source.view();
   mrt_error error{};
   compiled->info_.struct_size = sizeof(mrt_model_info);
-  MERRITT_CHECK(compiled->device_->status(
-      table.model_compile(compiled->device_->handle(), &graph, &weights, 0, nullptr, &compiled->info_,
-                          &compiled->model_, &error),
-      error));
+  MERRITT_CHECK(compiled->device_->status(table.model_compile(compiled->device_->handle(), &graph, &weights, 0, nullptr,
+                                                              &compiled->info_, &compiled->model_, &error),
+                                          error));
   compiled->policy_.struct_size = sizeof(mrt_kv_policy);
   compiled->policy_.page_tokens = options.page_tokens;
   MERRITT_CHECK(compiled->choose_kv_type(options));

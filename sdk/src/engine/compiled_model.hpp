@@ -22,13 +22,13 @@ namespace merritt::engine {
 
 struct CompileOptions {
   static constexpr uint32_t kKvDefault = UINT32_MAX;  // f16, else f32, whichever the backend takes
-  uint32_t kv_type = kKvDefault;  // ggml type id of the KV cache
+  uint32_t kv_type = kKvDefault;                      // ggml type id of the KV cache
   uint32_t page_tokens = 64;
-  uint32_t context_max = 0;      // 0 = min(the model's, 4096)
+  uint32_t context_max = 0;  // 0 = min(the model's, 4096)
   uint32_t sequences_max = 32;
   uint32_t step_tokens_max = 512;
-  uint32_t rows_max = 32;        // rows of logits in one step
-  uint64_t kv_bytes = 0;         // 0 = sequences of context_max that fit the default
+  uint32_t rows_max = 32;  // rows of logits in one step
+  uint64_t kv_bytes = 0;   // 0 = sequences of context_max that fit the default
 };
 
 class CompiledModel final : public kv::PageVerbs {

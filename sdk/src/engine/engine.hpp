@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine: composition root of everything below the C ABI. One step thread runs all models' steps; other threads talk
-// to it by posting commands, which it drains between steps.
+// The engine: composition root of everything below the C ABI. One step thread runs all models' steps; other threads
+// talk to it by posting commands, which it drains between steps.
 //
 // Threads: every public function may be called from any thread unless it says otherwise. Functions that change what the
 // step thread owns post a command and wait for it (bounded by one step).
@@ -35,17 +35,17 @@ struct EngineOptions {
   uint32_t isa_max = 0;
   uint64_t memory_bytes_max = 0;
   observe::LogLevel log_level = observe::LogLevel::kInfo;
-  observe::LogCallback log;                // empty = dropped
-  backend::LedgerCallback ledger;          // empty = none
-  backend::HostExecutor executor;          // empty = the engine's own threads
-  backend::LoaderOptions loader;           // directories and trust list
+  observe::LogCallback log;        // empty = dropped
+  backend::LedgerCallback ledger;  // empty = none
+  backend::HostExecutor executor;  // empty = the engine's own threads
+  backend::LoaderOptions loader;   // directories and trust list
 };
 
 struct ModelLoadOptions {
   std::string path;
-  std::string backend;                     // empty = the first that accepts the model
-  CompileOptions compile;                  // zeros = defaults
-  std::function<bool(float)> progress;     // true = cancel
+  std::string backend;                  // empty = the first that accepts the model
+  CompileOptions compile;               // zeros = defaults
+  std::function<bool(float)> progress;  // true = cancel
 };
 
 struct EngineStats {
@@ -161,13 +161,13 @@ class Engine {
 
   // Step thread.
   std::vector<std::shared_ptr<Model>> models_;
-  std::vector<uint32_t> accepted_;   // of the step in hand, as draws_
+  std::vector<uint32_t> accepted_;  // of the step in hand, as draws_
   std::vector<Draw> draws_;
   std::vector<float> logits_scratch_;
   uint64_t next_request_id_ = 1;
   uint64_t next_seq_key_ = 1;
-  bool idle_turn_ = false;           // the last turn over all models ran nothing
-  uint32_t stop_step_ = 0;           // set by shutdown, read by the running step
+  bool idle_turn_ = false;  // the last turn over all models ran nothing
+  uint32_t stop_step_ = 0;  // set by shutdown, read by the running step
 
   std::atomic<uint64_t> steps_{0}, prompt_tokens_{0}, generated_tokens_{0}, steps_mixed_{0};
   std::atomic<uint64_t> requests_running_{0}, requests_waiting_{0};

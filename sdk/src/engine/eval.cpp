@@ -21,7 +21,8 @@ Status evaluate(Engine& engine, std::shared_ptr<tenant::Tenant> tenant, std::sha
     if (!event.ok()) {
       outcome = std::move(event).status();
     } else if (event->kind == EventKind::kEnd) {
-      if (event->finish_reason == FinishReason::kCancelled) outcome = Status(Code::kCancelled, "the engine is shutting down");
+      if (event->finish_reason == FinishReason::kCancelled)
+        outcome = Status(Code::kCancelled, "the engine is shutting down");
       break;
     }
   }

@@ -49,15 +49,9 @@ void Engine::end_planned(Model& model, const scheduler::BatchPlan& plan) {
     if (found == model.requests.end()) continue;
     const std::shared_ptr<Request> request = found->second;
     switch (ended.reason) {
-      case scheduler::EndReason::kCancelled:
-        finish_request(model, *request, FinishReason::kCancelled, Status());
-        break;
-      case scheduler::EndReason::kDeadline:
-        finish_request(model, *request, FinishReason::kDeadline, Status());
-        break;
-      case scheduler::EndReason::kRefused:
-        finish_request(model, *request, FinishReason::kError, ended.failure);
-        break;
+      case scheduler::EndReason::kCancelled: finish_request(model, *request, FinishReason::kCancelled, Status()); break;
+      case scheduler::EndReason::kDeadline: finish_request(model, *request, FinishReason::kDeadline, Status()); break;
+      case scheduler::EndReason::kRefused: finish_request(model, *request, FinishReason::kError, ended.failure); break;
     }
   }
 }

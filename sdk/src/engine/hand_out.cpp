@@ -26,9 +26,10 @@ void Engine::hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t s
     if (accepted_[s] == 0) {
       model.cache->abort_append(run.sequence);
       const int32_t code = model.compiled->staging().seq_status[s];
-      fail_request(model, run.request, Status(code == MRT_CORRUPT ? Code::kCorrupt : Code::kBackend,
-                                              "the backend could not run this sequence (code " + std::to_string(code) +
-                                                  "); other sequences of the step are not affected"));
+      fail_request(model, run.request,
+                   Status(code == MRT_CORRUPT ? Code::kCorrupt : Code::kBackend,
+                          "the backend could not run this sequence (code " + std::to_string(code) +
+                              "); other sequences of the step are not affected"));
       continue;
     }
     const Status committed = model.cache->commit(run.sequence, run.n_tokens, run.token_class);

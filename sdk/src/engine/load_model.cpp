@@ -28,8 +28,8 @@ Status check_options(CompileOptions& options, const model::ModelInfo& info) {
                                               std::to_string(limits::kStepTokensMax) + "]");
   }
   if (options.page_tokens > limits::kPageTokensMax) {
-    return Status(Code::kInvalidArgument, "page_tokens is " + std::to_string(options.page_tokens) +
-                                              "; the limit is " + std::to_string(limits::kPageTokensMax));
+    return Status(Code::kInvalidArgument, "page_tokens is " + std::to_string(options.page_tokens) + "; the limit is " +
+                                              std::to_string(limits::kPageTokensMax));
   }
   options.rows_max = options.sequences_max;
   return {};

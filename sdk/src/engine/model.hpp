@@ -2,8 +2,8 @@
 // A loaded model: the compiled graph and its pool, the page tables over that pool, the scheduler of its sequences, and
 // the tokenizer and template of its file.
 //
-// Threads: file, tokenizer and chat template are immutable and used by any thread. Everything under "step thread" belongs
-// to the step thread once the model is attached.
+// Threads: file, tokenizer and chat template are immutable and used by any thread. Everything under "step thread"
+// belongs to the step thread once the model is attached.
 #pragma once
 
 #include <atomic>

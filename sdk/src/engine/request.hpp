@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A request: one generation (or one teacher-forced evaluation) on a session.
 //
-// Threads: params, the prompt and the owners are immutable after submit. `cancel` may be set by anyone. Everything under
-// "step thread" belongs to the step thread alone; stats are published under the stream's own lock discipline (atomics).
+// Threads: params, the prompt and the owners are immutable after submit. `cancel` may be set by anyone. Everything
+// under "step thread" belongs to the step thread alone; stats are published under the stream's own lock discipline
+// (atomics).
 #pragma once
 
 #include <atomic>
@@ -48,7 +49,7 @@ struct Choice {
   std::unique_ptr<sampling::Sampler> sampler;
   std::unique_ptr<tokens::Detokenizer> detokenizer;
   std::unique_ptr<tokens::StopMatcher> stop;
-  int32_t next_token = -1;   // drawn, not yet run
+  int32_t next_token = -1;  // drawn, not yet run
   uint32_t generated = 0;
   FinishReason finish = FinishReason::kNone;
 };

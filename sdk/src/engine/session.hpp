@@ -23,13 +23,13 @@ class Session {
   const std::shared_ptr<tenant::Tenant> tenant;
   const std::shared_ptr<Model> model;
 
-  std::atomic<bool> busy{false};      // a request is queued or running
-  std::atomic<bool> closed{false};    // destroyed: nothing new is accepted
-  std::atomic<uint32_t> length{0};    // tokens in the cache
+  std::atomic<bool> busy{false};    // a request is queued or running
+  std::atomic<bool> closed{false};  // destroyed: nothing new is accepted
+  std::atomic<uint32_t> length{0};  // tokens in the cache
 
   // Step thread.
   kv::SequenceId sequence = kv::SequenceId::kNone;
-  std::vector<int32_t> history;       // the tokens in the cache, history.size() == length
+  std::vector<int32_t> history;  // the tokens in the cache, history.size() == length
 };
 
 }  // namespace merritt::engine

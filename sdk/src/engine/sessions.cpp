@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tenants and sessions: the functions of Engine that change what hangs from a tenant. What the step thread owns is changed
-// on the step thread, through call(); commands capture by reference, so that they keep nothing alive once the caller has
-// gone on.
+// Tenants and sessions: the functions of Engine that change what hangs from a tenant. What the step thread owns is
+// changed on the step thread, through call(); commands capture by reference, so that they keep nothing alive once the
+// caller has gone on.
 #include "engine/engine.hpp"
 
 namespace merritt::engine {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The events of one request, from the step thread to whoever reads them.
 //
-// Threads: push and fail by the step thread; next by one reader at a time. A reader that is slow or absent never holds up
-// the step thread: the queue is bounded by what the request may produce (max_tokens * n events and their ends).
+// Threads: push and fail by the step thread; next by one reader at a time. A reader that is slow or absent never holds
+// up the step thread: the queue is bounded by what the request may produce (max_tokens * n events and their ends).
 #pragma once
 
 #include <condition_variable>

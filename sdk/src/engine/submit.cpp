@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Submitting and cancelling: everything that is decided on the caller's thread, before any work on the step thread.
+#include <algorithm>
+
 #include "engine/engine.hpp"
 
 namespace merritt::engine {
@@ -22,6 +24,10 @@ Status check_length(const Session& session, const RequestParams& params) {
 Status make_choices(const Model& model, const Session& session, Request& request) {
   const RequestParams& params = request.params;
   if (params.eval.logits != nullptr) return {};
+  // A text that begins here begins without the blank SentencePiece puts before a text.
+  const bool start_of_text = (params.conversation || session.length == 0) &&
+                             std::all_of(params.prompt.begin(), params.prompt.end(),
+                                         [&](int32_t id) { return model.tokenizer->is_special(id); });
   // What min_tokens forbids is what would end the generation.
   std::vector<int32_t> end_tokens = params.stop_tokens;
   end_tokens.insert(end_tokens.end(), model.tokenizer->eog_ids().begin(), model.tokenizer->eog_ids().end());
@@ -33,7 +39,7 @@ Status make_choices(const Model& model, const Session& session, Request& request
       for (const int32_t id : session.history) choice.sampler->accept_prompt(id);
     }
     for (const int32_t id : params.prompt) choice.sampler->accept_prompt(id);
-    choice.detokenizer = std::make_unique<tokens::Detokenizer>(*model.tokenizer, params.echo_special);
+    choice.detokenizer = std::make_unique<tokens::Detokenizer>(*model.tokenizer, params.echo_special, start_of_text);
     choice.stop = std::make_unique<tokens::StopMatcher>(params.stop_strings);
     request.choices.push_back(std::move(choice));
   }
@@ -46,7 +52,8 @@ Result<std::shared_ptr<Request>> Engine::submit(const std::shared_ptr<Session>& 
   Model& model = *session->model;
   if (session->closed || model.closed) return Status(Code::kNotFound, "the session or its model was destroyed");
   if (model.lost) {
-    return Status(Code::kBackend, "the device of this model is lost; destroy the model and load it again", Blast::kDevice);
+    return Status(Code::kBackend, "the device of this model is lost; destroy the model and load it again",
+                  Blast::kDevice);
   }
   if (params.n > model.sequences_max) {
     return Status(Code::kInvalidArgument, "n is " + std::to_string(params.n) + "; sequences_max of this model is " +

@@ -27,8 +27,8 @@ const char* op_name(uint32_t op) {
   }
 }
 
-// Multiply-adds of one row: a linear node's weight elements. Nodes over wanted rows only run for one row in a prompt, so
-// they are left out of a prompt's sum, as attention is, whose work depends on the length.
+// Multiply-adds of one row: a linear node's weight elements. Nodes over wanted rows only run for one row in a prompt,
+// so they are left out of a prompt's sum, as attention is, whose work depends on the length.
 double node_flops(const mrt_graph& graph, const mrt_weight* weights, const mrt_node& node, uint32_t row_class) {
   if (node.op != MRT_OP_LINEAR || node.n_args < 2) return 0;
   if (row_class == MRT_CLASS_PROMPT && node.rows != MRT_ROWS_TOKENS) return 0;
@@ -41,8 +41,8 @@ double node_flops(const mrt_graph& graph, const mrt_weight* weights, const mrt_n
 }  // namespace
 
 Result<std::string> CompiledModel::trace(const model::ModelFile& file, uint32_t row_class) const {
-  const auto* extension = static_cast<const mrt_ext_trace*>(
-      device_->plugin().extension(MRT_EXT_TRACE, sizeof(mrt_ext_trace)));
+  const auto* extension =
+      static_cast<const mrt_ext_trace*>(device_->plugin().extension(MRT_EXT_TRACE, sizeof(mrt_ext_trace)));
   if (extension == nullptr || extension->kernel_name == nullptr) {
     return Status(Code::kUnsupported, "backend " + device_->plugin().id() + " does not name its kernels");
   }
@@ -59,7 +59,8 @@ Result<std::string> CompiledModel::trace(const model::ModelFile& file, uint32_t 
     name[sizeof(name) - 1] = '\0';
     const double flops = node_flops(graph, weights.list, graph.nodes[i], row_class);
     char share[32];
-    const auto end = std::to_chars(share, share + sizeof(share), total > 0 ? flops / total : 0.0, std::chars_format::fixed, 6);
+    const auto end =
+        std::to_chars(share, share + sizeof(share), total > 0 ? flops / total : 0.0, std::chars_format::fixed, 6);
     out += std::to_string(i) + " " + op_name(graph.nodes[i].op) + " " + name + " " + std::string(share, end.ptr) + "\n";
   }
   return out;

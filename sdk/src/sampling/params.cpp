@@ -30,7 +30,8 @@ Status SamplingParams::validate(uint32_t vocabulary) const {
   if (!(repetition_penalty > 0 && repetition_penalty <= 100)) {
     return out_of_range("repetition_penalty", repetition_penalty, "(0, 100]");
   }
-  if (!(std::fabs(frequency_penalty) <= 100)) return out_of_range("frequency_penalty", frequency_penalty, "[-100, 100]");
+  if (!(std::fabs(frequency_penalty) <= 100))
+    return out_of_range("frequency_penalty", frequency_penalty, "[-100, 100]");
   if (!(std::fabs(presence_penalty) <= 100)) return out_of_range("presence_penalty", presence_penalty, "[-100, 100]");
   for (const auto& [token, bias] : logit_bias) {
     if (token < 0 || static_cast<uint32_t>(token) >= vocabulary) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3",
-// SC 2011). A draw is a function of (seed, choice, position) alone, so it depends neither on the batch nor on the past.
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2,
+// 3", SC 2011). A draw is a function of (seed, choice, position) alone, so it depends neither on the batch nor on the
+// past.
 #pragma once
 
 #include <array>

@@ -78,8 +78,8 @@ Result<Drawn> Sampler::sample(std::span<float> logits, const TokenMask* mask) {
   }
   const float raw_peak = largest(logits);
   const double raw_sum = sum_exp(logits, raw_peak, 1);
-  // The raw logit of the token drawn is needed after the chain has overwritten it, so every edit is remembered by value:
-  // bias and penalties touch few tokens; their raw values are put aside here.
+  // The raw logit of the token drawn is needed after the chain has overwritten it, so every edit is remembered by
+  // value: bias and penalties touch few tokens; their raw values are put aside here.
   edited_.clear();
   for (const auto& [token, bias] : params_.logit_bias) {
     float& logit = logits[static_cast<size_t>(token)];
@@ -106,8 +106,8 @@ Result<Drawn> Sampler::sample(std::span<float> logits, const TokenMask* mask) {
 }
 
 void Sampler::penalise(std::span<float> logits) {
-  const size_t window = params_.penalty_last_n == 0 ? history_.size()
-                                                    : std::min<size_t>(params_.penalty_last_n, history_.size());
+  const size_t window =
+      params_.penalty_last_n == 0 ? history_.size() : std::min<size_t>(params_.penalty_last_n, history_.size());
   const size_t first = history_.size() - window;
   // counts_: the top bit says "seen", the rest counts the output.
   constexpr uint32_t kSeen = 1u << 31;

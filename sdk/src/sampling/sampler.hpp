@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From one row of logits to one token. The chain, in this order:
 //
-//   logit_bias ─▶ repetition, frequency, presence penalties ─▶ end tokens forbidden before min_tokens ─▶ mask (grammars)
-//   ─▶ temperature 0: the largest logit, the lowest id among equals
-//   ─▶ else: softmax(logits / temperature) ─▶ top_k ─▶ top_p ─▶ min_p ─▶ draw
+//   logit_bias ─▶ repetition, frequency, presence penalties ─▶ end tokens forbidden before min_tokens ─▶ mask
+//   (grammars) ─▶ temperature 0: the largest logit, the lowest id among equals ─▶ else: softmax(logits / temperature)
+//   ─▶ top_k ─▶ top_p ─▶ min_p ─▶ draw
 //
 // Threads: one sampler belongs to one choice of one request; one thread at a time. Nothing is allocated after create().
 #pragma once
@@ -75,10 +75,10 @@ class Sampler {
   const std::vector<int32_t> end_tokens_;
   uint64_t generated_ = 0;
   size_t prompt_tokens_ = 0;
-  std::vector<int32_t> history_;        // prompt, then output; only with penalties
-  std::vector<uint32_t> counts_;        // per token, only with penalties; zero between calls
-  std::vector<Candidate> candidates_;   // scratch of top_k and top_p
-  std::vector<Candidate> edited_;       // scratch: raw logits of biased and penalised tokens
+  std::vector<int32_t> history_;       // prompt, then output; only with penalties
+  std::vector<uint32_t> counts_;       // per token, only with penalties; zero between calls
+  std::vector<Candidate> candidates_;  // scratch of top_k and top_p
+  std::vector<Candidate> edited_;      // scratch: raw logits of biased and penalised tokens
 };
 
 }  // namespace merritt::sampling

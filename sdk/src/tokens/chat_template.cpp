@@ -21,7 +21,8 @@ class Renderer {
   Status run() {
     ValueList messages;
     for (const ChatMessage& message : input_.messages) {
-      messages.push_back(Value::from(ValueDict{{"role", Value::from(message.role)}, {"content", Value::from(message.content)}}));
+      messages.push_back(
+          Value::from(ValueDict{{"role", Value::from(message.role)}, {"content", Value::from(message.content)}}));
     }
     set("messages", Value::from(std::move(messages)));
     set("add_generation_prompt", Value::from(input_.add_generation_prompt));
@@ -41,12 +42,14 @@ class Renderer {
     return Status(code, "chat template, line " + std::to_string(node.line) + ": " + what);
   }
   Status place(const Node& node, Status status) const {
-    return Status(status.code(), "chat template, line " + std::to_string(node.line) + ": " + std::string(status.message()));
+    return Status(status.code(),
+                  "chat template, line " + std::to_string(node.line) + ": " + std::string(status.message()));
   }
 
   Status step(const Node& node) {
     if (++steps_ > budget_.steps) {
-      return fail(node, Code::kInvalidArgument, "rendering takes more than " + std::to_string(budget_.steps) + " steps");
+      return fail(node, Code::kInvalidArgument,
+                  "rendering takes more than " + std::to_string(budget_.steps) + " steps");
     }
     return {};
   }
@@ -82,9 +85,7 @@ class Renderer {
       case NodeKind::kBlock:
         for (const uint32_t child : node.children) MERRITT_CHECK(statement(child));
         return {};
-      case NodeKind::kText:
-        out_ += node.text;
-        return check_bytes(node, out_.size() - start_);
+      case NodeKind::kText: out_ += node.text; return check_bytes(node, out_.size() - start_);
       case NodeKind::kPrint: {
         MERRITT_TRY(const Value value, evaluate(node.children[0]));
         append_text(value, false, out_);
@@ -117,7 +118,8 @@ class Renderer {
       return fail(node, Code::kInvalidArgument, node.text + " is not a namespace");
     }
     ValueDict& entries = *space->dict;
-    const auto found = std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.first == node.names[0]; });
+    const auto found =
+        std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.first == node.names[0]; });
     if (found != entries.end()) {
       found->second = std::move(value);
     } else {
@@ -138,7 +140,9 @@ class Renderer {
         return keys;
       }
       case Kind::kUndefined: return ValueList{};
-      default: return fail(node, Code::kInvalidArgument, "a loop cannot go over a value of type " + std::string(value.kind_name()));
+      default:
+        return fail(node, Code::kInvalidArgument,
+                    "a loop cannot go over a value of type " + std::string(value.kind_name()));
     }
   }
 
@@ -148,7 +152,8 @@ class Renderer {
       return {};
     }
     if (item.kind != Kind::kList || item.list->size() != node.names.size()) {
-      return fail(node, Code::kInvalidArgument, "an item does not have " + std::to_string(node.names.size()) + " parts");
+      return fail(node, Code::kInvalidArgument,
+                  "an item does not have " + std::to_string(node.names.size()) + " parts");
     }
     for (size_t i = 0; i < node.names.size(); ++i) set(node.names[i], (*item.list)[i]);
     return {};
@@ -294,7 +299,8 @@ class Renderer {
     }
     const bool is_list = object.kind == Kind::kList;
     if (!is_list && object.kind != Kind::kString) {
-      return fail(node, Code::kInvalidArgument, "a value of type " + std::string(object.kind_name()) + " cannot be sliced");
+      return fail(node, Code::kInvalidArgument,
+                  "a value of type " + std::string(object.kind_name()) + " cannot be sliced");
     }
     if (bounds[2] == 0) return fail(node, Code::kInvalidArgument, "a slice's step is 0");
     if (!is_list && bounds[2] != 1) return fail(node, Code::kUnsupported, "a string slice with a step");
@@ -308,9 +314,13 @@ class Renderer {
     const int64_t last = given[1] ? clamp(bounds[1]) : down ? -1 : size;
     if (!is_list) {
       // Positions in a string are bytes here; only cuts between characters mean what Python means.
-      const auto is_tail = [&](int64_t at) { return at < size && (static_cast<uint8_t>(object.text[static_cast<size_t>(at)]) & 0xC0) == 0x80; };
+      const auto is_tail = [&](int64_t at) {
+        return at < size && (static_cast<uint8_t>(object.text[static_cast<size_t>(at)]) & 0xC0) == 0x80;
+      };
       if (is_tail(first) || is_tail(last)) return fail(node, Code::kUnsupported, "a slice inside a character");
-      return Value::from(first >= last ? std::string() : object.text.substr(static_cast<size_t>(first), static_cast<size_t>(last - first)));
+      return Value::from(first >= last
+                             ? std::string()
+                             : object.text.substr(static_cast<size_t>(first), static_cast<size_t>(last - first)));
     }
     ValueList items;
     for (int64_t at = first; down ? at > last : at < last; at += bounds[2]) {
@@ -334,7 +344,8 @@ class Renderer {
     MERRITT_TRY(const Value value, evaluate(node.children[0]));
     MERRITT_TRY(const std::vector<Argument> args, arguments(node, 1));
     charge(value.text.size());
-    auto result = node.kind == NodeKind::kFilter ? apply_filter(node.text, value, args) : apply_method(node.text, value, args);
+    auto result =
+        node.kind == NodeKind::kFilter ? apply_filter(node.text, value, args) : apply_method(node.text, value, args);
     if (!result.ok()) return place(node, result.status());
     charge(result->text.size());
     if (result->list != nullptr) charge(64 * result->list->size());
@@ -346,7 +357,8 @@ class Renderer {
     MERRITT_TRY(std::vector<Argument> args, arguments(node, 0));
     if (node.text == "raise_exception") {
       const Value* text = argument(args, 0, "message");
-      return Status(Code::kInvalidArgument, "the chat template says: " + (text == nullptr ? std::string() : text->text));
+      return Status(Code::kInvalidArgument,
+                    "the chat template says: " + (text == nullptr ? std::string() : text->text));
     }
     if (node.text == "namespace" || node.text == "dict") {
       ValueDict entries;
@@ -358,14 +370,16 @@ class Renderer {
     }
     if (node.text == "strftime_now") {
       const Value* format = argument(args, 0, "format");
-      if (format == nullptr || format->kind != Kind::kString) return fail(node, Code::kInvalidArgument, "strftime_now needs a format");
+      if (format == nullptr || format->kind != Kind::kString)
+        return fail(node, Code::kInvalidArgument, "strftime_now needs a format");
       auto text = format_time(format->text, input_.unix_seconds);
       if (!text.ok()) return place(node, text.status());
       return Value::from(std::move(text).value());
     }
     int64_t bounds[2] = {0, 0};
     for (size_t i = 0; i < args.size(); ++i) {
-      if (i > 1 || args[i].value.kind != Kind::kInt) return fail(node, Code::kUnsupported, "range() with anything but one or two whole numbers");
+      if (i > 1 || args[i].value.kind != Kind::kInt)
+        return fail(node, Code::kUnsupported, "range() with anything but one or two whole numbers");
       bounds[i] = args[i].value.integer;
     }
     if (args.size() == 1) std::swap(bounds[0], bounds[1]);
@@ -404,8 +418,9 @@ class Renderer {
       return Value::from(std::move(items));
     }
     if (left.is_number() && right.is_number()) return numbers(node, left, right);
-    return fail(node, Code::kInvalidArgument, "'" + op + "' cannot take values of types " + std::string(left.kind_name()) +
-                                                  " and " + std::string(right.kind_name()));
+    return fail(node, Code::kInvalidArgument,
+                "'" + op + "' cannot take values of types " + std::string(left.kind_name()) + " and " +
+                    std::string(right.kind_name()));
   }
 
   Eval contains(const Node& node, const Value& left, const Value& right) {
@@ -415,10 +430,12 @@ class Renderer {
     }
     if (right.kind == Kind::kList) {
       steps_ += right.list->size();
-      return Value::from(std::any_of(right.list->begin(), right.list->end(), [&](const Value& v) { return v.equals(left); }));
+      return Value::from(
+          std::any_of(right.list->begin(), right.list->end(), [&](const Value& v) { return v.equals(left); }));
     }
     if (right.dict != nullptr && left.kind == Kind::kString) return Value::from(right.find(left.text) != nullptr);
-    return fail(node, Code::kInvalidArgument, "'in' cannot look into a value of type " + std::string(right.kind_name()));
+    return fail(node, Code::kInvalidArgument,
+                "'in' cannot look into a value of type " + std::string(right.kind_name()));
   }
 
   Eval strings(const Node& node, Value left, const Value& right) {
@@ -446,7 +463,8 @@ class Renderer {
     if (op == ">=") return Value::from(a >= b);
     const bool whole = left.kind != Kind::kFloat && right.kind != Kind::kFloat;
     if (!whole || op == "/") {
-      if ((op == "/" || op == "//" || op == "%") && b == 0) return fail(node, Code::kInvalidArgument, "division by zero");
+      if ((op == "/" || op == "//" || op == "%") && b == 0)
+        return fail(node, Code::kInvalidArgument, "division by zero");
       Value out = Value::of(Kind::kFloat);
       out.real = op == "+" ? a + b : op == "-" ? a - b : op == "*" ? a * b : a / b;
       if (op == "//" || op == "%") return fail(node, Code::kUnsupported, "'" + op + "' of numbers that are not whole");
@@ -503,14 +521,16 @@ Status ChatTemplate::render(const ChatInput& input, const RenderBudget& budget, 
 }
 
 std::optional<BuiltinTemplate> builtin_chat_template(std::string_view architecture) {
-  // Gemma's turn format: two roles, no system role; system text goes before the first user text. BOS is the tokenizer's.
+  // Gemma's turn format: two roles, no system role; system text goes before the first user text. BOS is the
+  // tokenizer's.
   static constexpr std::string_view kGemma =
       "{%- set ns = namespace(system='') -%}\n"
       "{%- for message in messages -%}\n"
       "{%- if message.role == 'system' -%}{%- set ns.system = ns.system + message.content + '\\n\\n' -%}\n"
       "{%- else -%}\n"
       "{%- set role = 'model' if message.role == 'assistant' else message.role -%}\n"
-      "{%- if role not in ['user', 'model'] -%}{{ raise_exception('roles are system, user and assistant') }}{%- endif -%}\n"
+      "{%- if role not in ['user', 'model'] -%}{{ raise_exception('roles are system, user and assistant') }}{%- endif "
+      "-%}\n"
       "{{ '<start_of_turn>' + role + '\\n' + (ns.system if role == 'user' else '') + message.content|trim }}"
       "{{ '<end_of_turn>\\n' }}\n"
       "{%- if role == 'user' -%}{%- set ns.system = '' -%}{%- endif -%}\n"

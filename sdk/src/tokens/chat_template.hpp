@@ -3,10 +3,10 @@
 //
 // What is not in the subset below is refused at compile, by name and line, so that a template never half works:
 //   {{ expr }}  {% if elif else endif %}  {% for x in expr [if cond] %} {% else %} {% endfor %}  {% set x = expr %}
-//   {% set ns.x = expr %}  {# comments #}  whitespace control, with trim_blocks and lstrip_blocks as transformers sets them
-//   literals (strings, numbers, lists, dicts, true, false, none), names, a.b, a[b], slices, calls of the functions,
-//   methods, filters and tests listed in docs/reference/chat_templates.md; + - * / // % ~ == != < <= > >= in, not, and, or,
-//   x if c else y, is [not] test
+//   {% set ns.x = expr %}  {# comments #}  whitespace control, with trim_blocks and lstrip_blocks as transformers sets
+//   them literals (strings, numbers, lists, dicts, true, false, none), names, a.b, a[b], slices, calls of the
+//   functions, methods, filters and tests listed in docs/reference/chat_templates.md; + - * / // % ~ == != < <= > >=
+//   in, not, and, or, x if c else y, is [not] test
 // Threads: a compiled template is immutable; render() from any thread.
 #pragma once
 

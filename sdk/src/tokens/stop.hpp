@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stop strings over streamed text. What may still become a stop string is held back; what is before a match is given out,
-// the match itself never. Threads: one at a time.
+// Stop strings over streamed text. What may still become a stop string is held back; what is before a match is given
+// out, the match itself never. Threads: one at a time.
 #pragma once
 
 #include <string>

@@ -10,13 +10,14 @@
 namespace merritt::tokens {
 namespace {
 
-constexpr std::string_view kFilters[] = {"trim",  "length", "count",  "upper", "lower",   "tojson", "join",  "first",
-                                         "last",  "default", "d",     "string", "int",    "list",   "items", "replace",
-                                         "safe",  "capitalize", "reverse", "unique"};
-constexpr std::string_view kTests[] = {"defined", "undefined", "none",  "string",   "mapping", "iterable", "sequence",
+constexpr std::string_view kFilters[] = {"trim",  "length",  "count",   "upper",      "lower",   "tojson", "join",
+                                         "first", "last",    "default", "d",          "string",  "int",    "list",
+                                         "items", "replace", "safe",    "capitalize", "reverse", "unique"};
+constexpr std::string_view kTests[] = {"defined", "undefined", "none",    "string", "mapping", "iterable", "sequence",
                                        "number",  "integer",   "boolean", "true",   "false",   "odd",      "even"};
-constexpr std::string_view kMethods[] = {"strip",   "lstrip", "rstrip",     "split", "startswith", "endswith", "upper",
-                                         "lower",   "replace", "title", "capitalize", "items", "get", "keys", "values", "find"};
+constexpr std::string_view kMethods[] = {"strip", "lstrip", "rstrip",  "split", "startswith", "endswith",
+                                         "upper", "lower",  "replace", "title", "capitalize", "items",
+                                         "get",   "keys",   "values",  "find"};
 constexpr std::string_view kFunctions[] = {"raise_exception", "namespace", "strftime_now", "range", "dict"};
 
 template <size_t N>
@@ -27,7 +28,8 @@ bool contains(const std::string_view (&names)[N], std::string_view name) {
 using Kind = Value::Kind;
 
 Status wrong(std::string_view what, const Value& value) {
-  return Status(Code::kInvalidArgument, std::string(what) + " cannot take a value of type " + std::string(value.kind_name()));
+  return Status(Code::kInvalidArgument,
+                std::string(what) + " cannot take a value of type " + std::string(value.kind_name()));
 }
 
 // ASCII letters only: what chat templates change the case of are role names.
@@ -188,7 +190,8 @@ Result<Value> apply_filter(std::string_view name, const Value& value, std::span<
   if (name == "first" || name == "last") return end_of(value, name == "first");
   if (name == "list") return to_list(value);
   if (name == "safe") return value;
-  if (name == "items") return value.dict != nullptr ? Value::from(dict_items(value)) : Result<Value>(wrong("items", value));
+  if (name == "items")
+    return value.dict != nullptr ? Value::from(dict_items(value)) : Result<Value>(wrong("items", value));
   if (name == "int") {
     if (value.is_number()) return Value::from(static_cast<int64_t>(value.number()));
     int64_t number = 0;
@@ -257,7 +260,8 @@ Result<Value> apply_method(std::string_view name, const Value& value, std::span<
   const Value* first = argument(arguments, 0, "chars");
   const bool has_text = first != nullptr && first->kind == Kind::kString;
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
-    return Value::from(strip(text, has_text ? std::string_view(first->text) : kBlanks, name != "rstrip", name != "lstrip"));
+    return Value::from(
+        strip(text, has_text ? std::string_view(first->text) : kBlanks, name != "rstrip", name != "lstrip"));
   }
   if (name == "split") return split(text, arguments);
   if (name == "upper" || name == "lower") return Value::from(change_case(text, name == "upper"));

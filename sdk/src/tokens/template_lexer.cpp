@@ -46,8 +46,10 @@ class Lexer {
     if (strip_next_) {
       while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
     } else if (trim_newline_) {
-      if (text.starts_with("\r\n")) text.remove_prefix(2);
-      else if (text.starts_with('\n')) text.remove_prefix(1);
+      if (text.starts_with("\r\n"))
+        text.remove_prefix(2);
+      else if (text.starts_with('\n'))
+        text.remove_prefix(1);
     }
     if (open != std::string_view::npos) {
       const char sign = open + 2 < source_.size() ? source_[open + 2] : ' ';
@@ -82,7 +84,8 @@ class Lexer {
     for (;;) {
       while (at_ < source_.size() && is_blank(source_[at_])) line_ += source_[at_++] == '\n';
       if (at_ >= source_.size()) return corrupt(line, "a tag is not closed");
-      const bool dash = (source_[at_] == '-' || source_[at_] == '+') && source_.substr(at_ + 1, 1) == std::string_view(&close, 1);
+      const bool dash =
+          (source_[at_] == '-' || source_[at_] == '+') && source_.substr(at_ + 1, 1) == std::string_view(&close, 1);
       const size_t end = at_ + (dash ? 1 : 0);
       if (depth == 0 && source_.substr(end, 2) == (close == '}' ? "}}" : "%}")) {
         strip_next_ = dash && source_[at_] == '-';
@@ -100,8 +103,8 @@ class Lexer {
     if (end == std::string_view::npos) return corrupt(line, "a comment is not closed");
     strip_next_ = end > at_ && source_[end - 1] == '-';
     trim_newline_ = !strip_next_;
-    line_ += static_cast<uint32_t>(std::count(source_.begin() + static_cast<ptrdiff_t>(at_),
-                                              source_.begin() + static_cast<ptrdiff_t>(end), '\n'));
+    line_ += static_cast<uint32_t>(
+        std::count(source_.begin() + static_cast<ptrdiff_t>(at_), source_.begin() + static_cast<ptrdiff_t>(end), '\n'));
     at_ = end + 2;
     return {};
   }
@@ -119,7 +122,8 @@ class Lexer {
         while (at_ < source_.size() && is_digit(source_[at_])) ++at_;
       }
       if (at_ - first > 18) return corrupt(line_, "a number has more than 18 digits");
-      lexemes_.push_back({real ? LexKind::kFloat : LexKind::kInt, line_, std::string(source_.substr(first, at_ - first))});
+      lexemes_.push_back(
+          {real ? LexKind::kFloat : LexKind::kInt, line_, std::string(source_.substr(first, at_ - first))});
       return {};
     }
     if (is_name(c)) {
@@ -161,9 +165,15 @@ class Lexer {
         case 'n': text += '\n'; break;
         case 't': text += '\t'; break;
         case 'r': text += '\r'; break;
-        case '\\': case '\'': case '"': text += c; break;
+        case '\\':
+        case '\'':
+        case '"': text += c; break;
         case '\n': ++line_; break;
-        case 'u': case 'U': case 'x': case 'N': case '0':
+        case 'u':
+        case 'U':
+        case 'x':
+        case 'N':
+        case '0':
           return Status(Code::kUnsupported, "line " + std::to_string(line_) + ": the escape \\" + c + " in a string");
         default: text += '\\'; text += c;  // Python keeps what it does not know
       }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts a template into text, tags and the tokens inside tags, with Jinja's rules for blanks around tags (trim_blocks and
-// lstrip_blocks on, as transformers sets them).
+// Cuts a template into text, tags and the tokens inside tags, with Jinja's rules for blanks around tags (trim_blocks
+// and lstrip_blocks on, as transformers sets them).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,19 @@
 
 namespace merritt::tokens {
 
-enum class LexKind : uint8_t { kText, kPrintBegin, kPrintEnd, kTagBegin, kTagEnd, kName, kString, kInt, kFloat, kPunct, kEnd };
+enum class LexKind : uint8_t {
+  kText,
+  kPrintBegin,
+  kPrintEnd,
+  kTagBegin,
+  kTagEnd,
+  kName,
+  kString,
+  kInt,
+  kFloat,
+  kPunct,
+  kEnd
+};
 
 struct Lexeme {
   LexKind kind;

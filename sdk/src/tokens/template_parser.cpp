@@ -41,16 +41,19 @@ class Parser {
   }
   Status expect_punct(std::string_view text) {
     if (take_punct(text)) return {};
-    return corrupt("'" + std::string(text) + "' is missing" + (peek().text.empty() ? "" : " before '" + peek().text + "'"));
+    return corrupt("'" + std::string(text) + "' is missing" +
+                   (peek().text.empty() ? "" : " before '" + peek().text + "'"));
   }
   Status expect_tag_end() {
-    if (peek().kind != LexKind::kTagEnd) return corrupt("the tag goes on with '" + peek().text + "' where it should end");
+    if (peek().kind != LexKind::kTagEnd)
+      return corrupt("the tag goes on with '" + peek().text + "' where it should end");
     take();
     return {};
   }
 
   Id add(Node node) {
-    if (syntax_.nodes.size() >= kNodesMax) return corrupt("the template is larger than " + std::to_string(kNodesMax) + " parts");
+    if (syntax_.nodes.size() >= kNodesMax)
+      return corrupt("the template is larger than " + std::to_string(kNodesMax) + " parts");
     syntax_.nodes.push_back(std::move(node));
     return static_cast<uint32_t>(syntax_.nodes.size() - 1);
   }
@@ -230,7 +233,8 @@ class Parser {
       std::string op;
       bool negated = false;
       static constexpr std::string_view kOps[] = {"==", "!=", "<=", ">=", "<", ">"};
-      if (peek().kind == LexKind::kPunct && std::find(std::begin(kOps), std::end(kOps), peek().text) != std::end(kOps)) {
+      if (peek().kind == LexKind::kPunct &&
+          std::find(std::begin(kOps), std::end(kOps), peek().text) != std::end(kOps)) {
         op = take().text;
       } else if (is_word("in")) {
         op = take().text;
@@ -374,7 +378,8 @@ class Parser {
         if (lexeme.text == "[") return list();
         if (lexeme.text == "{") return dict();
         [[fallthrough]];
-      default: return corrupt("an expression is missing" + (lexeme.text.empty() ? "" : " before '" + lexeme.text + "'"));
+      default:
+        return corrupt("an expression is missing" + (lexeme.text.empty() ? "" : " before '" + lexeme.text + "'"));
     }
   }
 

@@ -30,15 +30,15 @@ enum class NodeKind : uint8_t {
   kTest,       // children[0] is text
   kNot,
   kNegate,
-  kBinary,     // text is the operator: + - * / // % ~ == != < <= > >= in and or
-  kIf,         // children[0] if children[1] else children[2]
+  kBinary,  // text is the operator: + - * / // % ~ == != < <= > >= in and or
+  kIf,      // children[0] if children[1] else children[2]
   // Statements.
-  kText,       // text
-  kPrint,      // children[0]
-  kBranch,     // children: condition, block, condition, block ... [block of else]
-  kFor,        // names: loop variables; children: iterable, filter or none, body, else or none
-  kSet,        // text = children[0]; with names[0]: attribute of the namespace text
-  kBlock,      // children in order
+  kText,    // text
+  kPrint,   // children[0]
+  kBranch,  // children: condition, block, condition, block ... [block of else]
+  kFor,     // names: loop variables; children: iterable, filter or none, body, else or none
+  kSet,     // text = children[0]; with names[0]: attribute of the namespace text
+  kBlock,   // children in order
 };
 
 struct Node {
@@ -58,7 +58,8 @@ struct Syntax {
 // kUnsupported names what the subset lacks and its line; kCorrupt says where the source is not a template at all.
 Result<Syntax> parse_template(std::string_view source);
 
-// What filters, tests, methods and functions there are: asked by the parser, so that an unknown one is refused at compile.
+// What filters, tests, methods and functions there are: asked by the parser, so that an unknown one is refused at
+// compile.
 bool is_known_filter(std::string_view name);
 bool is_known_test(std::string_view name);
 bool is_known_method(std::string_view name);

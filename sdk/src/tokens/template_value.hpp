@@ -59,7 +59,9 @@ struct Value {
   }
 
   bool is_number() const { return kind == Kind::kInt || kind == Kind::kFloat || kind == Kind::kBool; }
-  double number() const { return kind == Kind::kFloat ? real : kind == Kind::kBool ? boolean : static_cast<double>(integer); }
+  double number() const {
+    return kind == Kind::kFloat ? real : kind == Kind::kBool ? boolean : static_cast<double>(integer);
+  }
   bool truthy() const;
   bool equals(const Value& other) const;
   const Value* find(std::string_view key) const;  // in a dict or namespace; null = not there

@@ -15,13 +15,13 @@ constexpr std::string_view kBlank = "\xE2\x96\x81";  // U+2581
 
 // Control tokens that end a turn in the published chat formats, beside the ids the file names.
 constexpr std::string_view kEndOfTurn[] = {
-    "<end_of_turn>",         // Gemma
-    "<|eot_id|>",            // Llama 3
-    "<|eom_id|>",            // Llama 3, before a tool's answer
-    "<|im_end|>",            // ChatML
-    "<|end|>",               // Phi 3
-    "<|END_OF_TURN_TOKEN|>", // Command
-    "<|endoftext|>",         // GPT-2 family
+    "<end_of_turn>",          // Gemma
+    "<|eot_id|>",             // Llama 3
+    "<|eom_id|>",             // Llama 3, before a tool's answer
+    "<|im_end|>",             // ChatML
+    "<|end|>",                // Phi 3
+    "<|END_OF_TURN_TOKEN|>",  // Command
+    "<|endoftext|>",          // GPT-2 family
     "<EOT>",
 };
 

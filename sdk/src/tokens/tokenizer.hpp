@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// SentencePiece BPE as GGUF files carry it: text is cut at special tokens, blanks become U+2581, and neighbouring symbols
-// are merged in the order of the merged piece's score, the leftmost first among equals (Kudo and Richardson, 2018). What
-// is no piece in the end is spelled in byte tokens, or becomes the unknown token.
+// SentencePiece BPE as GGUF files carry it: text is cut at special tokens, blanks become U+2581, and neighbouring
+// symbols are merged in the order of the merged piece's score, the leftmost first among equals (Kudo and Richardson,
+// 2018). What is no piece in the end is spelled in byte tokens, or becomes the unknown token.
 //
 // Threads: immutable after create(); encode() needs memory in proportion to the text and O(n log n) time.
 #pragma once
@@ -20,8 +20,8 @@
 namespace merritt::tokens {
 
 struct EncodeOptions {
-  bool add_bos_eos = true;      // as the vocabulary asks
-  bool parse_special = false;   // the text of a control token becomes its id
+  bool add_bos_eos = true;     // as the vocabulary asks
+  bool parse_special = false;  // the text of a control token becomes its id
 };
 
 class Tokenizer {
@@ -33,8 +33,8 @@ class Tokenizer {
   size_t size() const { return vocabulary_.size(); }
   // The piece as stored, U+2581 and all.
   std::string_view piece(int32_t id) const { return vocabulary_.piece(static_cast<size_t>(id)); }
-  // The bytes a token stands for: blanks for U+2581, one byte for a byte token, the text of a special token. The view of
-  // a piece without U+2581 is in place; else it is written to scratch.
+  // The bytes a token stands for: blanks for U+2581, one byte for a byte token, the text of a special token. The view
+  // of a piece without U+2581 is in place; else it is written to scratch.
   std::string_view bytes(int32_t id, std::string& scratch) const;
   bool is_special(int32_t id) const;  // control or unknown: hidden unless asked for
   bool is_eog(int32_t id) const;
@@ -62,11 +62,11 @@ class Tokenizer {
   void spell(std::string_view bytes, std::vector<int32_t>& out) const;
 
   Vocabulary vocabulary_;
-  std::vector<int32_t> table_;               // open addressing over pieces; -1 = free
+  std::vector<int32_t> table_;  // open addressing over pieces; -1 = free
   uint64_t table_mask_ = 0;
   uint64_t seed_ = 0;
-  std::array<int32_t, 256> byte_tokens_{};   // -1 = none
-  std::vector<Special> specials_;            // longest first within a first byte
+  std::array<int32_t, 256> byte_tokens_{};  // -1 = none
+  std::vector<Special> specials_;           // longest first within a first byte
   std::array<std::pair<uint32_t, uint32_t>, 256> specials_by_byte_{};
   std::vector<int32_t> eog_;
 };

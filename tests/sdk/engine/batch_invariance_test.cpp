@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batch-invariance: a sequence's logits are the same bits whatever else is in the step, however its prompt is cut, on one
-// thread or two, and after forks and truncations. A seeded schedule runs several sequences at random; every row of
+// Batch-invariance: a sequence's logits are the same bits whatever else is in the step, however its prompt is cut, on
+// one thread or two, and after forks and truncations. A seeded schedule runs several sequences at random; every row of
 // logits is compared with a run of that sequence alone, one class run at a time.
 #include <gtest/gtest.h>
 
@@ -57,7 +57,8 @@ std::vector<std::vector<float>> run_step(ModelHost& model, const std::vector<Par
     }
   }
   uint32_t blast = 0, culprit = 0;
-  const Status ran = model.compiled->run_step(token, static_cast<uint32_t>(parts.size()), row, nullptr, &blast, &culprit);
+  const Status ran =
+      model.compiled->run_step(token, static_cast<uint32_t>(parts.size()), row, nullptr, &blast, &culprit);
   EXPECT_TRUE(ran.ok()) << ran.message();
   std::vector<std::vector<float>> rows;
   if (!ran.ok()) return rows;
@@ -109,7 +110,8 @@ class BatchInvariance : public ::testing::TestWithParam<Setup> {
  protected:
   std::shared_ptr<const model::weights::Source> source() {
     const std::string name = GetParam().model;
-    if (name == "gemma") return model::weights::memory_source(::merritt::testing::tiny_gguf({.architecture = "gemma3", .seed = 7}));
+    if (name == "gemma")
+      return model::weights::memory_source(::merritt::testing::tiny_gguf({.architecture = "gemma3", .seed = 7}));
     auto opened = model::weights::open_file_source(name == "stories" ? stories_path() : gemma_path());
     EXPECT_TRUE(opened.ok());
     return opened.ok() ? *opened : nullptr;
@@ -148,10 +150,14 @@ TEST_P(BatchInvariance, LogitsAreTheSameBitsInEverySchedule) {
   size_t stream_at = 0;
   for (Tokens& stream : streams) {
     const uint32_t prompt = large ? (stream_at++ == 0 ? 560 : 20 + random() % 40) : 1 + random() % 90;
-    for (uint32_t i = 0; i < prompt; ++i) stream.push_back({static_cast<int32_t>(random() % vocabulary), kv::TokenClass::kPrompt});
-    for (uint32_t i = 0; i < 12; ++i) stream.push_back({static_cast<int32_t>(random() % vocabulary), kv::TokenClass::kGenerated});
-    for (uint32_t i = 0; i < 9; ++i) stream.push_back({static_cast<int32_t>(random() % vocabulary), kv::TokenClass::kPrompt});
-    for (uint32_t i = 0; i < 3; ++i) stream.push_back({static_cast<int32_t>(random() % vocabulary), kv::TokenClass::kGenerated});
+    for (uint32_t i = 0; i < prompt; ++i)
+      stream.push_back({static_cast<int32_t>(random() % vocabulary), kv::TokenClass::kPrompt});
+    for (uint32_t i = 0; i < 12; ++i)
+      stream.push_back({static_cast<int32_t>(random() % vocabulary), kv::TokenClass::kGenerated});
+    for (uint32_t i = 0; i < 9; ++i)
+      stream.push_back({static_cast<int32_t>(random() % vocabulary), kv::TokenClass::kPrompt});
+    for (uint32_t i = 0; i < 3; ++i)
+      stream.push_back({static_cast<int32_t>(random() % vocabulary), kv::TokenClass::kGenerated});
     expected.push_back(run_alone(alone, stream, 7));
     ASSERT_EQ(expected.back().size(), stream.size());
   }
@@ -166,14 +172,16 @@ TEST_P(BatchInvariance, LogitsAreTheSameBitsInEverySchedule) {
     std::vector<Live> live;
     for (uint32_t k = 0; k < width; ++k) {
       const size_t s = random() % streams.size();
-      live.push_back({&streams[large && k > 1 ? 1 + s % 3 : s], &expected[large && k > 1 ? 1 + s % 3 : s], model.cache->create(account())});
+      live.push_back({&streams[large && k > 1 ? 1 + s % 3 : s], &expected[large && k > 1 ? 1 + s % 3 : s],
+                      model.cache->create(account())});
     }
     for (uint32_t step = 0; step < (large ? 6u : 24u) && !live.empty(); ++step) {
       // A truncation or a fork now and then.
       Live& victim = live[random() % live.size()];
       const uint32_t length = model.cache->length(victim.sequence);
       if (random() % 6 == 0 && length > 1) {
-        const uint32_t to = std::max(model.cache->lowest_truncation(victim.sequence), static_cast<uint32_t>(random() % length));
+        const uint32_t to =
+            std::max(model.cache->lowest_truncation(victim.sequence), static_cast<uint32_t>(random() % length));
         if (to < length) {
           ASSERT_TRUE(model.cache->truncate(victim.sequence, to).ok());
         }
@@ -219,11 +227,9 @@ TEST_P(BatchInvariance, LogitsAreTheSameBitsInEverySchedule) {
 
 INSTANTIATE_TEST_SUITE_P(Plugins, BatchInvariance,
                          ::testing::Values(Setup{"reference", "stories", 100}, Setup{"reference", "gemma", 100},
-                                         Setup{"fardevice", "stories", 100}, Setup{"fardevice", "gemma", 100},
-                                         Setup{"onednn", "stories", 100}, Setup{"onednn", "gemma270m", 100}),
-                         [](const auto& param) {
-                           return std::string(param.param.plugin) + "_" + param.param.model;
-                         });
+                                           Setup{"fardevice", "stories", 100}, Setup{"fardevice", "gemma", 100},
+                                           Setup{"onednn", "stories", 100}, Setup{"onednn", "gemma270m", 100}),
+                         [](const auto& param) { return std::string(param.param.plugin) + "_" + param.param.model; });
 
 }  // namespace
 }  // namespace merritt::test
