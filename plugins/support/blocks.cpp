@@ -67,30 +67,18 @@ void open_iq4_nl(const uint8_t* b, float* out) noexcept {
 
 void open_block(uint32_t type, const uint8_t* b, float* out) noexcept {
   switch (type) {
-    case kQ4_0:
-      return open_q4(b, false, out);
-    case kQ4_1:
-      return open_q4(b, true, out);
-    case kQ5_0:
-      return open_q5(b, false, out);
-    case kQ5_1:
-      return open_q5(b, true, out);
-    case kQ8_0:
-      return open_q8_0(b, out);
-    case kIQ4_NL:
-      return open_iq4_nl(b, out);
-    case kQ2_K:
-      return open_q2_k(b, out);
-    case kQ3_K:
-      return open_q3_k(b, out);
-    case kQ4_K:
-      return open_q4_k(b, out);
-    case kQ5_K:
-      return open_q5_k(b, out);
-    case kQ6_K:
-      return open_q6_k(b, out);
-    default:
-      return;
+    case kQ4_0: return open_q4(b, false, out);
+    case kQ4_1: return open_q4(b, true, out);
+    case kQ5_0: return open_q5(b, false, out);
+    case kQ5_1: return open_q5(b, true, out);
+    case kQ8_0: return open_q8_0(b, out);
+    case kIQ4_NL: return open_iq4_nl(b, out);
+    case kQ2_K: return open_q2_k(b, out);
+    case kQ3_K: return open_q3_k(b, out);
+    case kQ4_K: return open_q4_k(b, out);
+    case kQ5_K: return open_q5_k(b, out);
+    case kQ6_K: return open_q6_k(b, out);
+    default: return;
   }
 }
 

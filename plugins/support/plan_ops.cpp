@@ -269,33 +269,21 @@ int32_t NodeCheck::gather(uint16_t result) noexcept {
 
 int32_t NodeCheck::run() noexcept {
   switch (node_.op) {
-    case MRT_OP_EMBED:
-      return embed();
-    case MRT_OP_LINEAR:
-      return linear();
+    case MRT_OP_EMBED: return embed();
+    case MRT_OP_LINEAR: return linear();
     case MRT_OP_RMS_NORM:
-    case MRT_OP_LAYER_NORM:
-      return norm();
-    case MRT_OP_ROPE:
-      return rope();
-    case MRT_OP_ATTENTION:
-      return attention();
+    case MRT_OP_LAYER_NORM: return norm();
+    case MRT_OP_ROPE: return rope();
+    case MRT_OP_ATTENTION: return attention();
     case MRT_OP_ACT:
     case MRT_OP_GATE:
-    case MRT_OP_ADD:
-      return two_rows();
-    case MRT_OP_SCALE:
-      return scale();
-    case MRT_OP_SOFTCAP:
-      return softcap();
-    case MRT_OP_MOE:
-      return moe();
-    case MRT_OP_SELECT_ROWS:
-      return gather(MRT_ROWS_WANTED);
-    case MRT_OP_POOL:
-      return gather(MRT_ROWS_SEQS);
-    default:
-      return refuse_node(err_, MRT_UNSUPPORTED, i_, "op %u is not known", node_.op);
+    case MRT_OP_ADD: return two_rows();
+    case MRT_OP_SCALE: return scale();
+    case MRT_OP_SOFTCAP: return softcap();
+    case MRT_OP_MOE: return moe();
+    case MRT_OP_SELECT_ROWS: return gather(MRT_ROWS_WANTED);
+    case MRT_OP_POOL: return gather(MRT_ROWS_SEQS);
+    default: return refuse_node(err_, MRT_UNSUPPORTED, i_, "op %u is not known", node_.op);
   }
 }
 

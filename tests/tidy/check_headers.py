@@ -60,6 +60,9 @@ def jobs(everything: bool) -> list[tuple[list[str], str, str]]:
     if everything:
         flags = include_flags()
         for header in tree.files(".hpp", under="sdk/src/") + tree.files(".hpp", under="plugins/"):
+            # Kernels written once over a vector type: an ISA file names the type and includes them, which compiles them.
+            if header.name.endswith("_impl.hpp"):
+                continue
             source = f'#include "{header}"\n'
             words = ["g++", "-I", "sdk/src", "-I", "plugins", "-I", "abi/include", *flags, "-std=c++20", "-fsyntax-only",
                      "-w", "-x", "c++"]

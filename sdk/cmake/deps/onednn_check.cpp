@@ -38,7 +38,8 @@ bool check_matmul(memory::data_type type, memory::dim m) {
   auto stream = dnnl::threadpool_interop::make_stream(engine, &pool);
   const bool bf16 = type == memory::data_type::bf16;
   memory::desc a_md({m, k}, type, memory::format_tag::ab), b_md({k, n}, type, memory::format_tag::ab);
-  memory::desc b_any({k, n}, type, memory::format_tag::any), c_md({m, n}, memory::data_type::f32, memory::format_tag::ab);
+  memory::desc b_any({k, n}, type, memory::format_tag::any),
+      c_md({m, n}, memory::data_type::f32, memory::format_tag::ab);
   memory a(a_md, engine), b(b_md, engine), c(c_md, engine);
   std::vector<float> av(static_cast<size_t>(m * k)), bv(static_cast<size_t>(k * n));
   const auto fill = [bf16](memory& mem, std::vector<float>& values, int step) {
@@ -64,7 +65,8 @@ bool check_matmul(memory::data_type type, memory::dim m) {
   for (memory::dim i = 0; i < m; ++i) {
     for (memory::dim j = 0; j < n; ++j) {
       float want = 0;
-      for (memory::dim x = 0; x < k; ++x) want += av[static_cast<size_t>(i * k + x)] * bv[static_cast<size_t>(x * n + j)];
+      for (memory::dim x = 0; x < k; ++x)
+        want += av[static_cast<size_t>(i * k + x)] * bv[static_cast<size_t>(x * n + j)];
       if (std::fabs(want - out[i * n + j]) > 1e-3F) {
         std::printf("matmul %s: [%d,%d] is %g, should be %g\n", pd.impl_info_str(), int(i), int(j),
                     double(out[i * n + j]), double(want));
@@ -90,7 +92,8 @@ bool check_other_primitives() {
   dnnl::binary make_add(add);
   dnnl::softmax_forward make_soft(soft);
   dnnl::layer_normalization_forward make_norm(norm);
-  std::printf("%s | %s | %s | %s\n", gelu.impl_info_str(), add.impl_info_str(), soft.impl_info_str(), norm.impl_info_str());
+  std::printf("%s | %s | %s | %s\n", gelu.impl_info_str(), add.impl_info_str(), soft.impl_info_str(),
+              norm.impl_info_str());
   return true;
 }
 
@@ -106,7 +109,8 @@ bool check_ukernel() {
       std::printf("ukernel packs B otherwise on this CPU; not run\n");
       return true;
     }
-    std::vector<uint16_t> a(static_cast<size_t>(m * k), 0x3F80), b(static_cast<size_t>(k * n), 0x4000), packed(b.size());
+    std::vector<uint16_t> a(static_cast<size_t>(m * k), 0x3F80), b(static_cast<size_t>(k * n), 0x4000),
+        packed(b.size());
     dnnl::ukernel::transform pack(k, n, dnnl::ukernel::pack_type::no_trans, n, n, memory::data_type::bf16,
                                   memory::data_type::bf16);
     pack.generate();

@@ -49,7 +49,7 @@ inline constexpr size_t kManifestBytesMax = size_t{64} << 10;
 inline constexpr uint32_t kManifestFeaturesMax = 64;
 inline constexpr uint32_t kManifestTextBytesMax = 63;
 inline constexpr uint32_t kPluginsMax = 64;  // builds ever mapped in this process; each has its fenced functions
-inline constexpr uint32_t kDevicesMax = 64;   // asked of one plugin
+inline constexpr uint32_t kDevicesMax = 64;  // asked of one plugin
 inline constexpr uint32_t kElfSectionsMax = 4096;
 inline constexpr uint32_t kElfSymbolsMax = 1u << 20;
 

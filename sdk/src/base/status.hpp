@@ -74,7 +74,7 @@ class [[nodiscard]] Status {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}                                  // NOLINT: implicit by design
   Result(Status status) : status_(std::move(status)) { assert(!status_.ok()); }  // NOLINT: implicit by design
 
   bool ok() const { return value_.has_value(); }
@@ -98,13 +98,13 @@ class [[nodiscard]] Result {
 #define MERRITT_CONCAT_(a, b) a##b
 #define MERRITT_CONCAT(a, b) MERRITT_CONCAT_(a, b)
 // MERRITT_CHECK(expr): returns the failure of a Status expression from this function.
-#define MERRITT_CHECK(expr)                                   \
-  do {                                                        \
+#define MERRITT_CHECK(expr)                                                                        \
+  do {                                                                                             \
     if (::merritt::Status merritt_status_ = (expr); !merritt_status_.ok()) return merritt_status_; \
   } while (0)
 // MERRITT_TRY(auto x, expr): x becomes the value of a Result expression, or its failure is returned.
-#define MERRITT_TRY_(tmp, decl, ...)                 \
-  auto tmp = (__VA_ARGS__);                          \
-  if (!tmp.ok()) return std::move(tmp).status();     \
+#define MERRITT_TRY_(tmp, decl, ...)             \
+  auto tmp = (__VA_ARGS__);                      \
+  if (!tmp.ok()) return std::move(tmp).status(); \
   decl = std::move(tmp).value()
 #define MERRITT_TRY(decl, ...) MERRITT_TRY_(MERRITT_CONCAT(merritt_result_, __LINE__), decl, __VA_ARGS__)
