@@ -18,7 +18,8 @@
 #include <merritt/result.hpp>
 #include <merritt/tenant.hpp>
 
-namespace merritt::inline v0 {
+namespace merritt {
+inline namespace v0 {
 
 using EngineStats = merritt_engine_stats;
 using BackendInfo = merritt_backend_info;
@@ -180,4 +181,5 @@ class Engine : public detail::Handle<merritt_engine, merritt_engine_destroy> {
   std::unique_ptr<LogFn> log_;
 };
 
-}  // namespace merritt::inline v0
+}  // namespace v0
+}  // namespace merritt

@@ -13,7 +13,8 @@
 
 // The inline namespace names the version of these headers, so that objects built against two of them can be linked
 // into one program.
-namespace merritt::inline v0 {
+namespace merritt {
+inline namespace v0 {
 
 enum class Code : int32_t {
   kOk = MERRITT_OK,
@@ -86,4 +87,5 @@ class [[nodiscard]] Error {
   const char* text_ = nullptr;
 };
 
-}  // namespace merritt::inline v0
+}  // namespace v0
+}  // namespace merritt

@@ -14,7 +14,8 @@
 #include <merritt/model.h>
 #include <merritt/result.hpp>
 
-namespace merritt::inline v0 {
+namespace merritt {
+inline namespace v0 {
 
 using ModelInfo = merritt_model_info;
 
@@ -118,4 +119,5 @@ class Model : public detail::Handle<merritt_model, merritt_model_destroy> {
   }
 };
 
-}  // namespace merritt::inline v0
+}  // namespace v0
+}  // namespace merritt

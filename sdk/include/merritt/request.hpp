@@ -16,7 +16,8 @@
 #include <merritt/model.hpp>
 #include <merritt/result.hpp>
 
-namespace merritt::inline v0 {
+namespace merritt {
+inline namespace v0 {
 
 using RequestStats = merritt_request_stats;
 
@@ -225,4 +226,5 @@ class Request : public detail::Handle<merritt_request, merritt_request_destroy> 
   Result<void> status_;
 };
 
-}  // namespace merritt::inline v0
+}  // namespace v0
+}  // namespace merritt

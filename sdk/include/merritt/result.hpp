@@ -13,7 +13,8 @@
 
 #include <merritt/error.hpp>
 
-namespace merritt::inline v0 {
+namespace merritt {
+inline namespace v0 {
 
 #if defined(__cpp_exceptions)
 // What value_or_throw() throws.
@@ -154,4 +155,5 @@ class Handle {
 };
 
 }  // namespace detail
-}  // namespace merritt::inline v0
+}  // namespace v0
+}  // namespace merritt

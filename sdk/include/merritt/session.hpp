@@ -10,7 +10,8 @@
 #include <merritt/request.hpp>
 #include <merritt/result.hpp>
 
-namespace merritt::inline v0 {
+namespace merritt {
+inline namespace v0 {
 
 class Session : public detail::Handle<merritt_session, merritt_session_destroy> {
  public:
@@ -52,4 +53,5 @@ class Session : public detail::Handle<merritt_session, merritt_session_destroy> 
   }
 };
 
-}  // namespace merritt::inline v0
+}  // namespace v0
+}  // namespace merritt

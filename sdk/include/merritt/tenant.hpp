@@ -12,7 +12,8 @@
 #include <merritt/result.hpp>
 #include <merritt/session.hpp>
 
-namespace merritt::inline v0 {
+namespace merritt {
+inline namespace v0 {
 
 using TenantUsage = merritt_tenant_usage;
 
@@ -58,4 +59,5 @@ class Tenant : public detail::Handle<merritt_tenant, merritt_tenant_destroy> {
   }
 };
 
-}  // namespace merritt::inline v0
+}  // namespace v0
+}  // namespace merritt
