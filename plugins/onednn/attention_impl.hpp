@@ -135,7 +135,7 @@ void attend_typed(const AttentionBlock& b, const AttentionTile& t) {
   }
 }
 
-void attend(const AttentionBlock& b, const AttentionTile& t, uint32_t type) {
+inline void attend(const AttentionBlock& b, const AttentionTile& t, uint32_t type) {
   using namespace merritt::plugin;
   if (type == kF16) {
     attend_typed<kF16>(b, t);
@@ -147,7 +147,7 @@ void attend(const AttentionBlock& b, const AttentionTile& t, uint32_t type) {
 }
 
 // Sixteen values at a time through a small buffer; the strided form is K, whose layout has the tokens side by side.
-void store_kv(const float* x, uint32_t n, uint32_t type, uint8_t* to, uint32_t stride) {
+inline void store_kv(const float* x, uint32_t n, uint32_t type, uint8_t* to, uint32_t stride) {
   using namespace merritt::plugin;
   const uint32_t size = type == kF32 ? 4 : 2;
   for (uint32_t i = 0; i < n; i += 16) {
@@ -173,7 +173,7 @@ void store_kv(const float* x, uint32_t n, uint32_t type, uint8_t* to, uint32_t s
   }
 }
 
-void attend_start(const AttentionBlock& b) {
+inline void attend_start(const AttentionBlock& b) {
   const uint32_t rows = (b.n + 7) / 8 * 8;
   for (uint32_t i = 0; i < rows; ++i) {
     if (i < b.n) {
@@ -185,7 +185,7 @@ void attend_start(const AttentionBlock& b) {
   }
 }
 
-void attend_finish(const AttentionBlock& b) {
+inline void attend_finish(const AttentionBlock& b) {
   for (uint32_t i = 0; i < b.n; ++i) {
     const F inverse = Simd::set1(1.0f / b.sum[i]);
     float* acc = b.acc + static_cast<uint64_t>(i) * b.v_dim;

@@ -14,7 +14,7 @@ constexpr uint32_t kCount = 7;
 struct MatrixKernel::Kernels {
   dnnl_brgemm_t of[kCount] = {};
   ~Kernels() {
-    for (const dnnl_brgemm_t k : of) {
+    for (dnnl_brgemm_t k : of) {
       if (k != nullptr) dnnl_brgemm_destroy(k);
     }
   }

@@ -96,8 +96,8 @@ void gemv_q8_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act
   for (int m = 0; m < M; ++m) put_group(acc[m], w, g, out[m], bias);
 }
 
-void gemv_q8(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-             float* const* out, const float* bias) {
+inline void gemv_q8(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                    float* const* out, const float* bias) {
   with_quant_type(w.type, [&](auto trait) {
     using T = decltype(trait);
     for (uint64_t g = g0; g < g1; ++g) {
@@ -168,7 +168,7 @@ MERRITT_INLINE void open_rows(const Packed& w, uint64_t g, Put&& put) {
   if (!quant) open_floats(w, p, put);
 }
 
-void panel_f32(const Packed& w, uint64_t g0, uint32_t n, float* panel) {
+inline void panel_f32(const Packed& w, uint64_t g0, uint32_t n, float* panel) {
   const uint64_t ld = static_cast<uint64_t>(n) * 16;
   for (uint32_t i = 0; i < n; ++i) {
     float* to = panel + i * 16;
@@ -184,7 +184,7 @@ void panel_f32(const Packed& w, uint64_t g0, uint32_t n, float* panel) {
   }
 }
 
-void panel_bf16(const Packed& w, uint64_t g0, uint32_t n, uint16_t* panel) {
+inline void panel_bf16(const Packed& w, uint64_t g0, uint32_t n, uint16_t* panel) {
   const uint64_t ld = static_cast<uint64_t>(n) * 32;
   for (uint32_t i = 0; i < n; ++i) {
     uint16_t* to = panel + i * 32;
@@ -247,8 +247,8 @@ void gemv_f32_rows(const Packed& w, uint64_t g, const float* const* x, float* co
   }
 }
 
-void gemv_f32(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m, float* const* out,
-              const float* bias) {
+inline void gemv_f32(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m,
+                     float* const* out, const float* bias) {
   for (uint64_t g = g0; g < g1; ++g) {
     uint32_t i = 0;
     for (; i + 2 <= m; i += 2) {
@@ -283,7 +283,7 @@ MERRITT_INLINE void gemm_tile(const float* a, uint64_t lda, const float* panel, 
   }
 }
 
-void gemm_f32(const float* a, uint64_t lda, const float* panel, uint32_t m, uint32_t n, uint32_t k, float* c) {
+inline void gemm_f32(const float* a, uint64_t lda, const float* panel, uint32_t m, uint32_t n, uint32_t k, float* c) {
   constexpr int kQ = Simd::kQueryTile, kV = Simd::kKeyVectors;
   for (uint32_t j = 0; j + 16 * kV <= n; j += 16 * kV) {
     uint32_t i = 0;

@@ -107,7 +107,7 @@ MERRITT_INLINE float sum_squares(const float* x, uint64_t n) {
   return Simd::sum(Simd::add(Simd::add(s[0], s[1]), Simd::add(s[2], s[3])));
 }
 
-void rms_norm(const float* x, const float* w, float* y, uint64_t n, float eps) {
+inline void rms_norm(const float* x, const float* w, float* y, uint64_t n, float eps) {
   const float mean = sum_squares(x, n) / static_cast<float>(n) + eps;
   const F scale = Simd::set1(1.0f / __builtin_sqrtf(mean));
   pieces(
@@ -118,7 +118,7 @@ void rms_norm(const float* x, const float* w, float* y, uint64_t n, float eps) {
       });
 }
 
-void layer_norm(const float* x, const float* w, const float* b, float* y, uint64_t n, float eps) {
+inline void layer_norm(const float* x, const float* w, const float* b, float* y, uint64_t n, float eps) {
   F total = Simd::zero();
   pieces(
       n, [&](uint64_t i, int count) __attribute__((always_inline)) { total = Simd::add(total, take(x + i, count)); });
@@ -136,13 +136,13 @@ void layer_norm(const float* x, const float* w, const float* b, float* y, uint64
       });
 }
 
-void add_rows(const float* a, const float* b, float* y, uint64_t n) {
+inline void add_rows(const float* a, const float* b, float* y, uint64_t n) {
   pieces(
       n, [&](uint64_t i, int count)
              __attribute__((always_inline)) { give(y + i, Simd::add(take(a + i, count), take(b + i, count)), count); });
 }
 
-void mul_rows(const float* a, const float* b, float scale, float* y, uint64_t n) {
+inline void mul_rows(const float* a, const float* b, float scale, float* y, uint64_t n) {
   const F s = Simd::set1(scale);
   pieces(
       n, [&](uint64_t i, int count) __attribute__((always_inline)) {
@@ -152,20 +152,20 @@ void mul_rows(const float* a, const float* b, float scale, float* y, uint64_t n)
       });
 }
 
-void act_rows(const float* x, uint32_t act, float* y, uint64_t n) {
+inline void act_rows(const float* x, uint32_t act, float* y, uint64_t n) {
   pieces(
       n, [&](uint64_t i, int count)
              __attribute__((always_inline)) { give(y + i, act_of(take(x + i, count), act), count); });
 }
 
-void gate_rows(const float* a, const float* b, uint32_t act, float* y, uint64_t n) {
+inline void gate_rows(const float* a, const float* b, uint32_t act, float* y, uint64_t n) {
   pieces(
       n, [&](uint64_t i, int count) __attribute__((always_inline)) {
         give(y + i, Simd::mul(act_of(take(a + i, count), act), take(b + i, count)), count);
       });
 }
 
-void softcap_rows(const float* x, float cap, float* y, uint64_t n) {
+inline void softcap_rows(const float* x, float cap, float* y, uint64_t n) {
   const F c = Simd::set1(cap), inverse = Simd::set1(1.0f / cap);
   pieces(
       n, [&](uint64_t i, int count) __attribute__((always_inline)) {
@@ -174,7 +174,7 @@ void softcap_rows(const float* x, float cap, float* y, uint64_t n) {
 }
 
 // Scale of the largest magnitude in 32 inputs; the sums are what the unsigned codes' offset costs.
-void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) {
+inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) {
   auto* q = reinterpret_cast<int8_t*>(row);
   uint8_t *d = row + padded, *s = d + padded / 32 * 4;
   for (uint64_t k = 0; k < padded; k += 32, d += 4, s += 8) {
@@ -199,15 +199,15 @@ void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) {
   }
 }
 
-void to_bf16(const float* x, uint64_t n, uint64_t padded, uint16_t* row) {
+inline void to_bf16(const float* x, uint64_t n, uint64_t padded, uint16_t* row) {
   for (uint64_t k = 0; k < padded; k += 16) {
     const F v = k + 16 <= n ? Simd::load(x + k) : k < n ? Simd::load_n(x + k, static_cast<int>(n - k)) : Simd::zero();
     Simd::store_bf16(reinterpret_cast<uint8_t*>(row + k), v);
   }
 }
 
-void rope(const float* x, const float* cosine, const float* sine, uint32_t dim, uint32_t rot, uint32_t adjacent,
-          float* y) {
+inline void rope(const float* x, const float* cosine, const float* sine, uint32_t dim, uint32_t rot, uint32_t adjacent,
+                 float* y) {
   const uint32_t half = rot / 2;
   if (adjacent != 0) {
     for (uint32_t i = 0; i < half; ++i) {

@@ -64,7 +64,7 @@ struct Fence<Fn> {
 template <class P>
 constexpr mrt_backend make_table() noexcept {
   mrt_backend t{};
-#define MERRITT_REQUIRED(slot) t.slot = &Fence<&P::slot>::call
+#define MERRITT_REQUIRED(slot) (t.slot = &Fence<&P::slot>::call)
 #define MERRITT_OPTIONAL(slot) \
   if constexpr (requires { &P::slot; }) t.slot = &Fence<&P::slot>::call
   MERRITT_REQUIRED(device_describe);

@@ -90,7 +90,7 @@ target_link_libraries(merritt_dep_boost_dll INTERFACE ${CMAKE_DL_LIBS})
 merritt_find_header(MERRITT_SPDLOG_INCLUDE spdlog/spdlog.h libspdlog-dev)
 merritt_find_header(MERRITT_FMT_INCLUDE fmt/format.h libfmt-dev)
 merritt_header_library(spdlog "${MERRITT_SPDLOG_INCLUDE}")
-target_compile_definitions(merritt_dep_spdlog INTERFACE SPDLOG_HEADER_ONLY=1 SPDLOG_FMT_EXTERNAL=1 FMT_HEADER_ONLY=1
+target_compile_definitions(merritt_dep_spdlog INTERFACE SPDLOG_FMT_EXTERNAL=1 FMT_HEADER_ONLY=1
   SPDLOG_NO_TLS=1)
 target_link_libraries(merritt_dep_spdlog INTERFACE Threads::Threads)
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <system_error>
 
 #include "cli.hpp"
 #include "engine_flags.hpp"
@@ -36,12 +37,12 @@ std::string npy_header(size_t rows, size_t columns) {
 void write_npy(const std::string& path, size_t rows, size_t columns, const std::vector<float>& values) {
   const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "wbe"),
                                                    [](FILE* f) { return std::fclose(f); });
-  if (!file) throw Failure(path + ": " + std::strerror(errno));
+  if (!file) throw Failure(path + ": " + std::generic_category().message(errno));
   const std::string header = npy_header(rows, columns);
   if (std::fwrite(header.data(), 1, header.size(), file.get()) != header.size() ||
       std::fwrite(values.data(), sizeof(float), values.size(), file.get()) != values.size() ||
       std::fflush(file.get()) != 0) {
-    throw Failure(path + ": " + std::strerror(errno));
+    throw Failure(path + ": " + std::generic_category().message(errno));
   }
 }
 

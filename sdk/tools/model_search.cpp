@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -19,7 +20,7 @@ constexpr int kDepthMax = 6;
 constexpr size_t kEntriesMax = 200000;  // a search that takes longer is not worth its wait
 
 std::string environment(const char* name) {
-  const char* value = std::getenv(name);
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing here changes the environment
   return value != nullptr ? value : "";
 }
 
@@ -75,7 +76,9 @@ int part_number(const std::string& file) {
   if (dot == std::string::npos) return -1;
   const std::string digits = file.substr(dot + 10);
   if (digits.empty() || digits.size() > 4 || !std::all_of(digits.begin(), digits.end(), ::isdigit)) return -1;
-  return std::atoi(digits.c_str());
+  int number = -1;
+  std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  return number;
 }
 
 void search(const fs::path& root, const std::string& where, std::vector<FoundModel>& found) {

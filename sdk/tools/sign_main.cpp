@@ -16,7 +16,6 @@
 namespace {
 
 namespace fs = std::filesystem;
-using merritt::Result;
 using merritt::Status;
 using merritt::backend::PublicKey;
 

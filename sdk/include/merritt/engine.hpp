@@ -61,7 +61,7 @@ class Engine : public detail::Handle<merritt_engine, merritt_engine_destroy> {
   // Members of an object are destroyed before its bases, and the logger must outlive the engine.
   Engine(Engine&&) noexcept = default;
   Engine& operator=(Engine&& other) noexcept {
-    Handle::operator=(std::move(other));
+    Handle::operator=(static_cast<Handle&&>(other));  // the handle only; log_ is swapped below
     std::swap(log_, other.log_);
     return *this;
   }

@@ -38,7 +38,7 @@ struct Handle {
   }
   template <class Pointer>
   static Handle from_pointer(Pointer pointer) {
-    static_assert(sizeof(Pointer) == sizeof(uint64_t), "handles need 64-bit pointers");
+    static_assert(sizeof(uintptr_t) == sizeof(uint64_t), "handles need 64-bit pointers");
     return from_bits(reinterpret_cast<uintptr_t>(pointer));
   }
   template <class Pointer>

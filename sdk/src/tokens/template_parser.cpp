@@ -233,10 +233,9 @@ class Parser {
       std::string op;
       bool negated = false;
       static constexpr std::string_view kOps[] = {"==", "!=", "<=", ">=", "<", ">"};
-      if (peek().kind == LexKind::kPunct &&
-          std::find(std::begin(kOps), std::end(kOps), peek().text) != std::end(kOps)) {
-        op = take().text;
-      } else if (is_word("in")) {
+      const bool symbol =
+          peek().kind == LexKind::kPunct && std::find(std::begin(kOps), std::end(kOps), peek().text) != std::end(kOps);
+      if (symbol || is_word("in")) {
         op = take().text;
       } else if (is_word("not") && peek(1).kind == LexKind::kName && peek(1).text == "in") {
         take();

@@ -7,7 +7,7 @@
 namespace merritt::os {
 
 std::string dynamic_linker_error() {
-  const char* const text = dlerror();
+  const char* const text = dlerror();  // NOLINT(concurrency-mt-unsafe): glibc keeps one text per thread
   return text == nullptr ? std::string() : std::string(text);
 }
 
