@@ -90,11 +90,11 @@ void Cache::release(SequenceId sequence) {
   s->classes.clear();
   for (uint32_t g = 0; g < n_groups(); ++g) {
     Table& table = s->tables[g];
-    bool freed = false;
-    for (const uint32_t page : table.pages) freed |= drop(*s, g, page);
+    for (const uint32_t page : table.pages) drop(*s, g, page);
     table.pages.clear();
     table.base = table.most = 0;
-    if (freed) (void)pools_[g].wipe(s->account->tenant);
+    // Always: a truncation or the window may have freed pages before, whose bytes are still there.
+    (void)pools_[g].wipe(s->account->tenant);
   }
   book(*s);
   s->account.reset();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/sdk/kv/page_store.hpp"
 
 namespace merritt::kv {
@@ -179,6 +181,25 @@ TEST(Cache, ReleaseZeroesAndOthersNeverSeeOldBytes) {
   f.store.fail_every = 0;
   ASSERT_TRUE(f.cache->prepare_append(c, 4).ok());
   EXPECT_EQ(f.store.at(0, f.cache->pages(c, 0).pages[0], 0), 0u);
+}
+
+// The pages went back to the pool long before the sequence did.
+TEST(Cache, ReleaseZeroesWhatTruncationAndWindowFreedBefore) {
+  Fixture f({kGlobal, {.window = 4, .page_tokens = 4, .n_pages = 8, .page_bytes = 1}});
+  const SequenceId id = f.cache->create(f.account);
+  for (uint32_t token = 0; token < 12; ++token) {
+    ASSERT_TRUE(f.cache->prepare_append(id, 1).ok());
+    for (uint32_t group = 0; group < 2; ++group) {
+      const PageTable table = f.cache->pages(id, group);
+      f.store.at(group, table.pages[token / 4 - table.base], token % 4) = 7;
+    }
+    ASSERT_TRUE(f.cache->commit(id, 1, TokenClass::kPrompt).ok());
+  }
+  ASSERT_TRUE(f.cache->truncate(id, 0).ok());
+  f.cache->release(id);
+  for (const auto& group : f.store.content) {
+    EXPECT_EQ(std::count(group.begin(), group.end(), 7u), 0) << "a destroyed sequence's bytes are still there";
+  }
 }
 
 TEST(Cache, ADestroyedCacheLeavesNothingOnTheAccount) {
