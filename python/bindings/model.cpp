@@ -15,11 +15,11 @@ std::span<const int32_t> span_of(const TokenArray& tokens) {
   return {tokens.data(), static_cast<size_t>(tokens.size())};
 }
 
-// The load runs without the GIL; each progress report takes it back, tells Python and looks for Ctrl-C. What Python
-// raises there cancels the load and is raised here.
-class LoadWatch {
+// A load or an evaluation runs without the GIL; each progress report takes it back, tells Python and looks for Ctrl-C.
+// What Python raises there cancels the work and is raised here.
+class ProgressWatch {
  public:
-  explicit LoadWatch(py::object progress) : progress_(std::move(progress)) {}
+  explicit ProgressWatch(py::object progress = py::none()) : progress_(std::move(progress)) {}
   bool report(float fraction) {
     const py::gil_scoped_acquire acquired;
     try {
@@ -42,7 +42,7 @@ class LoadWatch {
 PyModel load(PyEngine& engine, const std::string& path, const std::string& backend, uint32_t kv_type,
              uint32_t context_max, uint32_t sequences_max, uint32_t step_tokens_max, uint32_t page_tokens,
              uint64_t kv_bytes, py::object progress) {
-  LoadWatch watch(std::move(progress));
+  ProgressWatch watch(std::move(progress));
   ModelOptions options;
   options.backend = backend;
   options.kv_type = kv_type;
@@ -109,7 +109,16 @@ py::array_t<float> eval(PyModel& model, PyTenant& tenant, const TokenArray& toke
   const uint32_t vocabulary = without_gil([&] { return model.get().info(); }).vocabulary;
   py::array_t<float> logits({tokens.size(), static_cast<py::ssize_t>(vocabulary)});
   const std::span<float> room(logits.mutable_data(), static_cast<size_t>(logits.size()));
-  without_gil([&] { return model.get().eval(tenant.get().capi(), span_of(tokens), room, flags); });
+  ProgressWatch watch;
+  EvalOptions options;
+  options.flags = flags;
+  options.progress = [&](float fraction) { return watch.report(fraction); };
+  auto done = [&] {
+    const py::gil_scoped_release released;
+    return model.get().eval(tenant.get().capi(), span_of(tokens), room, options);
+  }();
+  watch.rethrow();
+  if (!done) raise(done.error());
   return logits;
 }
 

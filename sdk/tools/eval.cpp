@@ -55,7 +55,7 @@ int eval(const EvalFlags& flags) {
   Tenant tenant = expect(engine.tenant("cli"), "tenant");
   std::vector<float> logits(tokens.size() * info.vocabulary);
   const Stopwatch watch;
-  expect(model.eval(tenant.capi(), tokens, logits, flags.decode ? MERRITT_EVAL_DECODE : 0u), "eval");
+  expect(model.eval(tenant.capi(), tokens, logits, {.flags = flags.decode ? MERRITT_EVAL_DECODE : 0u}), "eval");
   const double took = watch.seconds();
   write_npy(flags.logits, tokens.size(), info.vocabulary, logits);
   std::fprintf(stderr, "%s: %zu tokens in %.2f s, float32 [%zu, %u] in %s\n", info.backend, tokens.size(), took,

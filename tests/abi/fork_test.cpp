@@ -7,7 +7,12 @@
 
 #include <functional>
 
-#include "tests/support/abi_host.hpp"
+#include "tests/abi/misuse_caller.hpp"
+
+#ifdef __SANITIZE_THREAD__
+// The children here make engines of their own, with threads.
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
+#endif
 
 namespace merritt::test {
 namespace {
@@ -25,9 +30,6 @@ int in_child(const std::function<int()>& body) {
 }
 
 TEST(Fork, ChildMayOnlyDestroy) {
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "a threaded process that forks is not something ThreadSanitizer follows";
-#endif
   merritt_engine engine = make_engine();
   merritt_tenant tenant = make_tenant(engine, "acme");
   EXPECT_EQ(in_child([&] {
@@ -52,10 +54,46 @@ TEST(Fork, ChildMayOnlyDestroy) {
   EXPECT_EQ(merritt_engine_destroy(engine, nullptr), MERRITT_OK);
 }
 
+// Every verb, on whatever the parent had: codes in the child, and the parent's engine works on.
+TEST(Fork, RandomCallsInAChildGiveCodes) {
+  MisuseWorld world;
+  MisuseCaller parent(world, 3);
+  parent.create_engine();
+  const auto engine = static_cast<merritt_engine>(world.all(HandleKind::kEngine).front());
+  const auto model = static_cast<merritt_model>(world.all(HandleKind::kModel).front());
+  const merritt_tenant tenant = make_tenant(engine, "acme");
+  const merritt_session session = make_session(tenant, model);
+  merritt_request_options options{};
+  options.struct_size = sizeof(options);
+  options.text = "the and";
+  options.text_length = 7;
+  options.max_tokens = 4;
+  options.flags = MERRITT_REQUEST_IGNORE_EOS;
+  ASSERT_EQ(generate(session, options).code, MERRITT_OK);
+  merritt_request request = nullptr;
+  ASSERT_EQ(merritt_session_submit(session, &options, &request, nullptr), MERRITT_OK);
+  EXPECT_EQ(read_all(request).end_reason, static_cast<uint32_t>(MERRITT_FINISH_LENGTH));
+  world.add(HandleKind::kTenant, tenant);
+  world.add(HandleKind::kSession, session);
+  world.add(HandleKind::kRequest, request);
+  for (uint32_t seed = 1; seed <= 3; ++seed) {
+    EXPECT_EQ(in_child([&] {
+                MisuseCaller caller(world, seed);
+                caller.call_each();
+                for (int i = 0; i < 1000; ++i) caller.call();
+                return world.wrong() == 0 ? 0 : 1;
+              }),
+              0)
+        << "seed " << seed;
+  }
+  EXPECT_EQ(world.wrong(), 0u);
+  uint32_t length = 0;
+  EXPECT_EQ(merritt_session_length(session, &length, nullptr), MERRITT_OK);
+  EXPECT_EQ(generate(session, options).code, MERRITT_OK);
+  EXPECT_EQ(merritt_engine_destroy(engine, nullptr), MERRITT_OK);
+}
+
 TEST(Fork, WhileGenerating) {
-#ifdef __SANITIZE_THREAD__
-  GTEST_SKIP() << "a threaded process that forks is not something ThreadSanitizer follows";
-#endif
   MERRITT_SKIP_WITHOUT(stories_path());
   merritt_engine engine = make_engine();
   ASSERT_TRUE(load_backend(engine, "reference"));

@@ -143,7 +143,11 @@ TEST_P(Stories, CancelStopsWithinTwoSteps) {
   event.struct_size = sizeof(event);
   ASSERT_EQ(merritt_request_next(request, MERRITT_WAIT_FOREVER, &event, error), MERRITT_OK);
   ASSERT_EQ(merritt_request_cancel(request, error), MERRITT_OK);
+  merritt_engine_stats stats{};
+  stats.struct_size = sizeof(stats);
+  ASSERT_EQ(merritt_engine_stats_get(engine_, &stats, nullptr), MERRITT_OK);  // no fewer steps than when it was asked
   const Generation rest = read_all(request);
+  EXPECT_LE(rest.end_step, stats.steps + 2);
   EXPECT_EQ(rest.end_reason, static_cast<uint32_t>(MERRITT_FINISH_CANCELLED));
   EXPECT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_OK) << "the session is free again";
   EXPECT_EQ(merritt_request_destroy(request, error), MERRITT_OK);

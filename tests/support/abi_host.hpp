@@ -132,6 +132,7 @@ struct Generation {
   std::vector<std::vector<int32_t>> tokens;
   std::vector<uint32_t> finish;
   uint32_t end_reason = 0;
+  uint64_t end_step = 0;
   std::vector<uint64_t> steps;  // of every token event
 };
 
@@ -151,6 +152,7 @@ inline Generation read_all(merritt_request request) {
     }
     if (event.kind == MERRITT_EVENT_END) {
       out.end_reason = event.finish_reason;
+      out.end_step = event.step;
       return out;
     }
     if (event.choice >= out.text.size()) {

@@ -35,6 +35,13 @@ struct Message {
   std::string content{};
 };
 
+// Of one teacher-forced evaluation.
+struct EvalOptions {
+  uint32_t flags = 0;                     // MERRITT_EVAL_*
+  uint32_t deadline_ms = 0;               // 0 = none
+  std::function<bool(float)> progress{};  // false cancels the evaluation; must not throw
+};
+
 // Which rows a kernel trace is about.
 enum class RowClass : uint32_t { kPrompt = 0, kGenerated = 1 };
 
@@ -95,15 +102,28 @@ class Model : public detail::Handle<merritt_model, merritt_model_destroy> {
     for (const Message& message : messages) {
       raw.push_back({message.role.data(), message.role.size(), message.content.data(), message.content.size()});
     }
+    merritt_chat_options options{};
+    options.struct_size = sizeof(options);
+    options.messages = raw.data();
+    options.n_messages = raw.size();
+    options.message_stride = sizeof(merritt_message);
     return detail::read_buffer<std::string>([&](char* data, size_t capacity, size_t* length, merritt_error** e) {
-      return merritt_model_render_chat(raw_, raw.data(), raw.size(), data, capacity, length, e);
+      return merritt_model_render_chat(raw_, &options, data, capacity, length, e);
     });
   }
-  // Teacher-forced logits into logits[tokens.size() * vocabulary], row-major. flags: MERRITT_EVAL_*.
+  // Teacher-forced logits into logits[tokens.size() * vocabulary], row-major.
   [[nodiscard]] Result<void> eval(merritt_tenant tenant, std::span<const int32_t> tokens, std::span<float> logits,
-                                  uint32_t flags = 0) const {
+                                  const EvalOptions& options = {}) const {
+    merritt_eval_options raw{};
+    raw.struct_size = sizeof(raw);
+    raw.flags = options.flags;
+    raw.deadline_ms = options.deadline_ms;
+    if (options.progress) {
+      raw.progress = &forward_progress;
+      raw.progress_user = const_cast<std::function<bool(float)>*>(&options.progress);
+    }
     return detail::call([&](merritt_error** e) {
-      return merritt_model_eval(raw_, tenant, tokens.data(), tokens.size(), flags, logits.data(), logits.size(), e);
+      return merritt_model_eval(raw_, tenant, tokens.data(), tokens.size(), &raw, logits.data(), logits.size(), e);
     });
   }
   // One line a node: "index op kernel flops_share".

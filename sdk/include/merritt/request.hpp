@@ -94,6 +94,7 @@ class Request : public detail::Handle<merritt_request, merritt_request_destroy> 
     merritt_request_options raw = raw_options(options);
     raw.messages = messages.data();
     raw.n_messages = messages.size();
+    raw.message_stride = sizeof(merritt_message);
     raw.stop = stop.data();
     raw.n_stop = static_cast<uint32_t>(stop.size());
     Request request;
@@ -218,6 +219,7 @@ class Request : public detail::Handle<merritt_request, merritt_request_destroy> 
     raw.penalty_last_n = options.penalty_last_n;
     raw.n_logit_bias = static_cast<uint32_t>(options.logit_bias.size());
     raw.logit_bias = options.logit_bias.data();
+    raw.logit_bias_stride = sizeof(merritt_logit_bias);
     raw.n_stop_tokens = static_cast<uint32_t>(options.stop_tokens.size());
     raw.stop_tokens = options.stop_tokens.data();
     return raw;

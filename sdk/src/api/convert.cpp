@@ -7,8 +7,27 @@
 #include "base/limits.hpp"
 #include "base/os/clock.hpp"
 #include "base/os/random.hpp"
+#include "tokens/utf8.hpp"
 
 namespace merritt::api {
+namespace {
+
+using MessageReader = EntryReader<merritt_message, 32>;
+using BiasReader = EntryReader<merritt_logit_bias, 8>;
+
+Status read_message(const MessageReader& reader, size_t index, std::string_view& role, std::string_view& content) {
+  merritt_message message;
+  MERRITT_CHECK(reader.read(index, message));
+  MERRITT_CHECK(read_string(message.role, message.role_length, limits::kNameBytesMax, "role", role));
+  return read_string(message.content, message.content_length, limits::kPromptBytesMax, "content", content);
+}
+
+}  // namespace
+
+Status check_reserved(uint32_t reserved, const char* name) {
+  if (reserved == 0) return {};
+  return Status(Code::kUnsupported, std::string(name) + ".reserved is not 0");
+}
 
 Status check_flags(uint32_t flags, uint32_t known, const char* name) {
   if ((flags & ~known) == 0) return {};
@@ -66,25 +85,35 @@ merritt_model_info model_info(const engine::Model& model) {
   return info;
 }
 
-Result<std::string> render_chat(const engine::Model& model, const merritt_message* messages, size_t n_messages) {
+Result<uint64_t> message_bytes(const Messages& messages) {
+  if (messages.count > limits::kMessagesMax) {
+    return invalid("n_messages is " + std::to_string(messages.count) + "; the limit is " +
+                   std::to_string(limits::kMessagesMax));
+  }
+  MERRITT_TRY(const auto reader, MessageReader::open(messages.list, messages.count, messages.stride, "messages"));
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < messages.count; ++i) {
+    std::string_view role, content;
+    MERRITT_CHECK(read_message(reader, i, role, content));
+    bytes += role.size() + content.size();
+  }
+  return bytes;
+}
+
+Result<std::string> render_chat(const engine::Model& model, const Messages& messages) {
   if (model.chat_template == nullptr) {
     return Status(Code::kUnsupported, model.chat_template_problem.empty()
                                           ? "this model carries no chat template; give the prompt as raw text"
                                           : model.chat_template_problem);
   }
-  if (messages == nullptr || n_messages == 0) return invalid("messages is empty");
-  if (n_messages > limits::kMessagesMax) {
-    return invalid("n_messages is " + std::to_string(n_messages) + "; the limit is " +
-                   std::to_string(limits::kMessagesMax));
-  }
+  if (messages.list == nullptr || messages.count == 0) return invalid("messages is empty");
+  MERRITT_TRY(const auto reader, MessageReader::open(messages.list, messages.count, messages.stride, "messages"));
   tokens::ChatInput input;
   input.add_generation_prompt = true;
   input.unix_seconds = os::unix_seconds();
-  for (size_t i = 0; i < n_messages; ++i) {
+  for (size_t i = 0; i < messages.count; ++i) {
     std::string_view role, content;
-    MERRITT_CHECK(read_string(messages[i].role, messages[i].role_length, 63, "role", role));
-    MERRITT_CHECK(
-        read_string(messages[i].content, messages[i].content_length, limits::kPromptBytesMax, "content", content));
+    MERRITT_CHECK(read_message(reader, i, role, content));
     input.messages.push_back({std::string(role), std::string(content)});
   }
   input.bos_text = model.tokenizer->bos() < 0 ? "" : std::string(model.tokenizer->piece(model.tokenizer->bos()));
@@ -96,29 +125,25 @@ Result<std::string> render_chat(const engine::Model& model, const merritt_messag
 
 namespace {
 
-Status check_prompt_bytes(const engine::Session& session, size_t bytes) {
+// Admission has checked the messages; the template may have made more of them.
+Status check_rendered_bytes(const engine::Session& session, size_t bytes) {
   const uint32_t max = session.tenant->limits().prompt_bytes_max;
   if (bytes <= max) return {};
   session.tenant->add_refusal();
-  return Status(Code::kQuotaExceeded, "the prompt has " + std::to_string(bytes) +
+  return Status(Code::kQuotaExceeded, "the rendered conversation has " + std::to_string(bytes) +
                                           " bytes; prompt_bytes_max of this tenant is " + std::to_string(max));
 }
 
-// The prompt's ids: exactly one of text, tokens and messages.
+// The prompt's ids, of whichever of text, tokens and messages is given.
 Status read_prompt(const engine::Session& session, const merritt_request_options& options, engine::RequestParams& out) {
   const engine::Model& model = *session.model;
-  const int given =
-      (options.text != nullptr || options.text_length != 0) + (options.n_tokens != 0) + (options.n_messages != 0);
-  if (given != 1)
-    return invalid("give exactly one of text, tokens and messages; " + std::to_string(given) + " are given");
   if (options.n_tokens != 0) {
-    out.prompt_bytes = options.n_tokens * sizeof(int32_t);
     return read_tokens(options.tokens, options.n_tokens, model.file->info.vocabulary, "tokens", out.prompt);
   }
   if (options.n_messages != 0) {
-    MERRITT_TRY(const std::string text, render_chat(model, options.messages, options.n_messages));
-    MERRITT_CHECK(check_prompt_bytes(session, text.size()));
-    out.prompt_bytes = text.size();
+    MERRITT_TRY(const std::string text,
+                render_chat(model, {options.messages, options.n_messages, options.message_stride}));
+    MERRITT_CHECK(check_rendered_bytes(session, text.size()));
     out.conversation = true;
     // The template writes special tokens as text. Templates that write BOS themselves must not get a second one.
     MERRITT_CHECK(model.tokenizer->encode(text, {.add_bos_eos = false, .parse_special = true}, out.prompt));
@@ -130,8 +155,6 @@ Status read_prompt(const engine::Session& session, const merritt_request_options
   }
   std::string_view text;
   MERRITT_CHECK(read_string(options.text, options.text_length, limits::kPromptBytesMax, "text", text));
-  out.prompt_bytes = text.size();
-  MERRITT_CHECK(check_prompt_bytes(session, text.size()));  // before the work of tokenising
   const tokens::EncodeOptions encode{.add_bos_eos = session.length == 0,
                                      .parse_special = (options.flags & MERRITT_REQUEST_PARSE_SPECIAL) != 0};
   MERRITT_CHECK(model.tokenizer->encode(text, encode, out.prompt));
@@ -139,6 +162,17 @@ Status read_prompt(const engine::Session& session, const merritt_request_options
   if (!out.prompt.empty() && encode.add_bos_eos && out.prompt.size() > 1 &&
       out.prompt.back() == model.tokenizer->eos() && model.tokenizer->adds_eos()) {
     out.prompt.pop_back();
+  }
+  return {};
+}
+
+Status check_utf8(std::string_view text, const std::string& name) {
+  for (size_t at = 0; at < text.size();) {
+    const tokens::Utf8Step step = tokens::utf8_step(text.substr(at));
+    if (step.state != tokens::Utf8State::kWhole) {
+      return invalid(name + " is not UTF-8 at byte " + std::to_string(at) + "; it could never match");
+    }
+    at += step.bytes;
   }
   return {};
 }
@@ -153,6 +187,7 @@ Status read_stops(const engine::Model& model, const merritt_request_options& opt
     std::string_view text;
     MERRITT_CHECK(read_string(options.stop[i].data, options.stop[i].length, limits::kStopBytesMax, "stop", text));
     if (text.empty()) return invalid("stop[" + std::to_string(i) + "] is empty");
+    MERRITT_CHECK(check_utf8(text, "stop[" + std::to_string(i) + "]"));
     out.stop_strings.emplace_back(text);
   }
   if (options.n_stop_tokens > limits::kStopTokensMax) {
@@ -180,20 +215,46 @@ Status read_sampling(const engine::Model& model, const merritt_request_options& 
     return invalid("n_logit_bias is " + std::to_string(options.n_logit_bias) + "; the limit is " +
                    std::to_string(limits::kLogitBiasMax));
   }
-  if (options.n_logit_bias != 0 && options.logit_bias == nullptr) return invalid("logit_bias is NULL");
+  MERRITT_TRY(const auto reader,
+              BiasReader::open(options.logit_bias, options.n_logit_bias, options.logit_bias_stride, "logit_bias"));
   for (uint32_t i = 0; i < options.n_logit_bias; ++i) {
-    s.logit_bias.emplace_back(options.logit_bias[i].token, options.logit_bias[i].bias);
+    merritt_logit_bias bias;
+    MERRITT_CHECK(reader.read(i, bias));
+    s.logit_bias.emplace_back(bias.token, bias.bias);
   }
   return s.validate(model.file->info.vocabulary);
 }
 
 }  // namespace
 
-Result<engine::RequestParams> read_request(const engine::Session& session, const merritt_request_options* in,
-                                           uint64_t now_ns) {
+Result<tenant::Demand> read_demand(const merritt_request_options* in, merritt_request_options& out) {
   if (in == nullptr) return invalid("options is NULL: a request needs a prompt");
-  merritt_request_options options;
-  MERRITT_CHECK(read_options(in, "merritt_request_options", options));
+  MERRITT_CHECK(read_options(in, "merritt_request_options", out));
+  MERRITT_CHECK(check_reserved(out.reserved, "merritt_request_options"));
+  const int given = (out.text != nullptr || out.text_length != 0) + (out.n_tokens != 0) + (out.n_messages != 0);
+  if (given != 1)
+    return invalid("give exactly one of text, tokens and messages; " + std::to_string(given) + " are given");
+  if (out.n > limits::kSamplesMax) {
+    return invalid("n is " + std::to_string(out.n) + "; the limit is " + std::to_string(limits::kSamplesMax));
+  }
+  tenant::Demand demand;
+  demand.sequences = out.n == 0 ? 1 : out.n;
+  if (out.n_messages != 0) {
+    MERRITT_TRY(demand.prompt_bytes, message_bytes({out.messages, out.n_messages, out.message_stride}));
+  } else if (out.n_tokens != 0) {
+    if (out.n_tokens > limits::kPromptTokensMax) {
+      return invalid("n_tokens is " + std::to_string(out.n_tokens) + "; the limit is " +
+                     std::to_string(limits::kPromptTokensMax));
+    }
+    demand.prompt_bytes = out.n_tokens * sizeof(int32_t);
+  } else {
+    demand.prompt_bytes = out.text_length;
+  }
+  return demand;
+}
+
+Result<engine::RequestParams> read_request(const engine::Session& session, const merritt_request_options& options,
+                                           uint64_t now_ns) {
   constexpr uint32_t kFlags = MERRITT_REQUEST_IGNORE_EOS | MERRITT_REQUEST_ECHO_SPECIAL | MERRITT_REQUEST_PARSE_SPECIAL;
   MERRITT_CHECK(check_flags(options.flags, kFlags, "MERRITT_REQUEST_*"));
   engine::RequestParams out;
@@ -201,9 +262,6 @@ Result<engine::RequestParams> read_request(const engine::Session& session, const
   out.echo_special = (options.flags & MERRITT_REQUEST_ECHO_SPECIAL) != 0;
   out.max_tokens = options.max_tokens == 0 ? limits::kMaxTokensDefault : options.max_tokens;
   out.n = options.n == 0 ? 1 : options.n;
-  if (out.n > limits::kSamplesMax) {
-    return invalid("n is " + std::to_string(out.n) + "; the limit is " + std::to_string(limits::kSamplesMax));
-  }
   out.deadline_ns = options.deadline_ms == 0 ? 0 : now_ns + uint64_t{options.deadline_ms} * 1'000'000;
   MERRITT_CHECK(read_sampling(*session.model, options, out));
   MERRITT_CHECK(read_stops(*session.model, options, out));

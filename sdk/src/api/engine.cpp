@@ -88,7 +88,7 @@ using namespace merritt::api;  // NOLINT
 extern "C" {
 
 int32_t merritt_engine_create(const merritt_engine_options* options, merritt_engine* out, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(merritt_engine{}, error, [&]() -> Status {
     if (out == nullptr) return invalid("out is NULL");
     *out = nullptr;
     engine::EngineOptions own;
@@ -102,14 +102,14 @@ int32_t merritt_engine_create(const merritt_engine_options* options, merritt_eng
 }
 
 int32_t merritt_engine_destroy(merritt_engine handle, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     if (handle == nullptr) return invalid("the engine handle is NULL");
     return destroy_engine(Handle::from_pointer(handle));
   });
 }
 
 int32_t merritt_engine_stats_get(merritt_engine handle, merritt_engine_stats* out, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const EnginePin pin, find_engine(handle));
     const engine::EngineStats stats = pin.engine().stats();
     merritt_engine_stats info{};
@@ -130,7 +130,7 @@ int32_t merritt_engine_stats_get(merritt_engine handle, merritt_engine_stats* ou
 
 int32_t merritt_engine_load_backend(merritt_engine handle, const char* path, size_t path_length, const char** id,
                                     merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const EnginePin pin, find_engine(handle));
     std::string_view text;
     MERRITT_CHECK(read_string(path, path_length, limits::kPathBytesMax, "path", text));
@@ -141,7 +141,7 @@ int32_t merritt_engine_load_backend(merritt_engine handle, const char* path, siz
 }
 
 int32_t merritt_engine_load_backends(merritt_engine handle, uint32_t* loaded, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const EnginePin pin, find_engine(handle));
     MERRITT_TRY(const uint32_t count, pin.engine().load_backends());
     if (loaded != nullptr) *loaded = count;
@@ -151,7 +151,7 @@ int32_t merritt_engine_load_backends(merritt_engine handle, uint32_t* loaded, me
 
 int32_t merritt_engine_backend_get(merritt_engine handle, uint32_t index, merritt_backend_info* out,
                                    merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const EnginePin pin, find_engine(handle));
     MERRITT_TRY(const std::shared_ptr<backend::Device> device, pin.engine().backend_at(index));
     const backend::Plugin& plugin = device->plugin();

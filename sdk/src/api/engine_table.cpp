@@ -4,6 +4,8 @@
 #include <atomic>
 #include <string>
 
+#include "api/guard.hpp"
+
 namespace merritt::api {
 namespace {
 
@@ -27,6 +29,9 @@ constinit Table g_table{};
 Status no_such_engine() {
   return Status(Code::kNotFound, "no such engine: the handle is null, stale or not one of these");
 }
+
+// Every bit of an engine's handle counts: it has no object slot.
+bool names_engine(Handle handle, uint64_t state) { return handle.slot == 0 && state >> kSerialShift == handle.serial; }
 
 }  // namespace
 
@@ -64,7 +69,7 @@ Result<EnginePin> pin_engine(Handle handle) {
   uint64_t state = slot.state.load(std::memory_order_acquire);
   do {
     if ((state & kLive) == 0) return no_such_engine();
-    if (handle.kind == Kind::kEngine && (state >> kSerialShift) != handle.serial) return no_such_engine();
+    if (handle.kind == Kind::kEngine && !names_engine(handle, state)) return no_such_engine();
     if ((state & kPinMask) == kPinMask) return Status(Code::kOverloaded, "too many calls at once on this engine");
   } while (!slot.state.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel));
   EnginePin pin(handle.engine, slot.entry.load(std::memory_order_acquire));
@@ -81,12 +86,33 @@ bool is_forked(Handle handle) {
   return !pin.ok() && pin.status().code() == Code::kFailedPrecondition;
 }
 
+Blast poison(uint64_t handle_bits) noexcept {
+  const Handle handle = Handle::from_bits(handle_bits);
+  if (handle_bits == 0 || handle.kind == Kind::kEngine) return Blast::kRequest;
+  try {
+    const Result<EnginePin> pin = pin_engine(handle);
+    if (!pin.ok()) return Blast::kRequest;
+    const std::shared_ptr<void> object = pin->handles().poison(handle);
+    if (object == nullptr) return Blast::kRequest;
+    if (handle.kind == Kind::kTenant) static_cast<tenant::Tenant*>(object.get())->close();
+  } catch (...) {
+    // Only for want of memory for the refusal of a pin: then there is no object to poison.
+    return Blast::kRequest;
+  }
+  switch (handle.kind) {
+    case Kind::kSession: return Blast::kSession;
+    case Kind::kTenant: return Blast::kTenant;
+    case Kind::kModel: return Blast::kDevice;
+    default: return Blast::kRequest;
+  }
+}
+
 Status destroy_engine(Handle handle) {
   if (handle.kind != Kind::kEngine) return no_such_engine();
   Slot& slot = g_table.slots[handle.engine];
   uint64_t state = slot.state.load(std::memory_order_acquire);
   do {
-    if ((state & kLive) == 0 || (state >> kSerialShift) != handle.serial) return no_such_engine();
+    if ((state & kLive) == 0 || !names_engine(handle, state)) return no_such_engine();
   } while (!slot.state.compare_exchange_weak(state, state & ~kLive, std::memory_order_acq_rel));
 
   EngineEntry* entry = slot.entry.load(std::memory_order_acquire);

@@ -1,45 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
 // Errors, codes and the version.
+#include <array>
+
 #include "api/guard.hpp"
 
 namespace merritt::api {
+namespace {
 
-merritt_error* out_of_memory_error() noexcept {
-  // Never freed: its address marks it for merritt_error_release. Constant-initialised storage, no destructor runs.
-  alignas(merritt_error) static char storage[1];
-  return reinterpret_cast<merritt_error*>(storage);
+struct FixedError {
+  int32_t code;
+  uint32_t blast;
+  const char* message;
+};
+// Constant, never freed: their addresses mark them for the getters and for merritt_error_release. The first is for want
+// of memory, the others are in the order of MERRITT_BLAST_*.
+constinit const std::array<FixedError, 6> kFixed = {{
+    {MERRITT_OUT_OF_MEMORY, MERRITT_BLAST_REQUEST, "out of memory"},
+    {MERRITT_INTERNAL, MERRITT_BLAST_REQUEST,
+     "internal error: this call could not be completed, nothing was kept of it"},
+    {MERRITT_INTERNAL, MERRITT_BLAST_SESSION, "internal error: the session can only be destroyed from now on"},
+    {MERRITT_INTERNAL, MERRITT_BLAST_TENANT, "internal error: the tenant can only be destroyed from now on"},
+    {MERRITT_INTERNAL, MERRITT_BLAST_DEVICE, "internal error: the model can only be destroyed from now on"},
+    {MERRITT_INTERNAL, MERRITT_BLAST_PROCESS, "internal error"},
+}};
+
+merritt_error* as_error(const FixedError& fixed) {
+  return const_cast<merritt_error*>(reinterpret_cast<const merritt_error*>(&fixed));
 }
 
-namespace {
-bool is_out_of_memory(const merritt_error* error) { return error == out_of_memory_error(); }
+const FixedError* fixed_of(const merritt_error* error) {
+  for (const FixedError& fixed : kFixed) {
+    if (error == as_error(fixed)) return &fixed;
+  }
+  return nullptr;
+}
+
 }  // namespace
+
+merritt_error* out_of_memory_error() noexcept { return as_error(kFixed[0]); }
+merritt_error* internal_error(Blast blast) noexcept { return as_error(kFixed[1 + static_cast<uint32_t>(blast)]); }
 
 }  // namespace merritt::api
 
-using merritt::api::is_out_of_memory;
+using merritt::api::fixed_of;
 
 extern "C" {
 
 int32_t merritt_error_code(const merritt_error* error) {
   if (error == nullptr) return MERRITT_OK;
-  return is_out_of_memory(error) ? MERRITT_OUT_OF_MEMORY : error->code;
+  const auto* fixed = fixed_of(error);
+  return fixed != nullptr ? fixed->code : error->code;
 }
 
 const char* merritt_error_message(const merritt_error* error) {
   if (error == nullptr) return "";
-  return is_out_of_memory(error) ? "out of memory" : error->message.c_str();
+  const auto* fixed = fixed_of(error);
+  return fixed != nullptr ? fixed->message : error->message.c_str();
 }
 
 uint32_t merritt_error_retry_after_ms(const merritt_error* error) {
-  return error == nullptr || is_out_of_memory(error) ? 0 : error->retry_after_ms;
+  return error == nullptr || fixed_of(error) != nullptr ? 0 : error->retry_after_ms;
 }
 
 uint32_t merritt_error_blast(const merritt_error* error) {
-  return error == nullptr || is_out_of_memory(error) ? MERRITT_BLAST_REQUEST : error->blast;
+  if (error == nullptr) return MERRITT_BLAST_REQUEST;
+  const auto* fixed = fixed_of(error);
+  return fixed != nullptr ? fixed->blast : error->blast;
 }
 
 void merritt_error_release(merritt_error* error) {
-  if (error != nullptr && !is_out_of_memory(error)) delete error;
+  if (error != nullptr && fixed_of(error) == nullptr) delete error;
 }
 
 uint32_t merritt_version(void) {

@@ -47,47 +47,87 @@ struct Handle {
   }
 };
 
-// The objects of one engine. All functions lock; the lock is never held while an object is used or destroyed.
+class HandleTable;
+
+// A slot taken before the work whose object it is for, so that work once done cannot fail to be handed out. Given back
+// when nothing was put into it.
+class HandlePlace {
+ public:
+  HandlePlace(HandlePlace&& other) noexcept;
+  HandlePlace& operator=(HandlePlace&&) = delete;
+  ~HandlePlace();
+  Handle fill(std::shared_ptr<void> object) noexcept;
+
+ private:
+  friend class HandleTable;
+  HandlePlace(HandleTable* table, Handle handle) : table_(table), handle_(handle) {}
+  HandleTable* table_;
+  Handle handle_;
+};
+
+// The objects of one engine. All functions lock; the lock is never held while an object is used or destroyed. What
+// fails, also for want of memory, has changed nothing.
 class HandleTable {
  public:
-  Result<Handle> insert(Kind kind, uint32_t engine, std::shared_ptr<void> object);
+  Result<HandlePlace> reserve(Kind kind, uint32_t engine);
+  // The object answers internal from now on and can only be taken.
+  std::shared_ptr<void> poison(Handle handle) noexcept;
 
+  // poisoned: also an object that can only be destroyed.
   template <class T>
-  Result<std::shared_ptr<T>> find(Handle handle, Kind kind) {
-    return cast<T>(lookup(handle, kind, false), kind);
+  Result<std::shared_ptr<T>> find(Handle handle, Kind kind, bool poisoned = false) {
+    return cast<T>(lookup(handle, kind, poisoned, false));
   }
   template <class T>
   Result<std::shared_ptr<T>> take(Handle handle, Kind kind) {
-    return cast<T>(lookup(handle, kind, true), kind);
+    return cast<T>(lookup(handle, kind, true, true));
   }
-  // Removes every object of `kind` the predicate names; they are returned so that they die outside the lock.
+  // Every object of `kind` the predicate names.
   template <class T, class Predicate>
-  std::vector<std::shared_ptr<void>> remove_if(Kind kind, Predicate predicate) {
+  std::vector<std::shared_ptr<T>> all_of(Kind kind, Predicate predicate) {
+    std::vector<std::shared_ptr<T>> found;
+    const std::lock_guard lock(mutex_);
+    for (const Entry& entry : entries_) {
+      if (is<T>(entry, kind, predicate)) found.push_back(std::static_pointer_cast<T>(entry.object));
+    }
+    return found;
+  }
+  // Removes them; they die outside the lock.
+  template <class T, class Predicate>
+  void remove_if(Kind kind, Predicate predicate) {
     std::vector<std::shared_ptr<void>> removed;
     const std::lock_guard lock(mutex_);
+    size_t count = 0;
+    for (const Entry& entry : entries_) count += is<T>(entry, kind, predicate) ? 1 : 0;
+    removed.reserve(count);  // from here on nothing can fail
     for (uint32_t slot = 0; slot < entries_.size(); ++slot) {
-      Entry& entry = entries_[slot];
-      if (entry.object == nullptr || entry.kind != kind || !predicate(*static_cast<T*>(entry.object.get()))) continue;
-      removed.push_back(std::move(entry.object));
+      if (!is<T>(entries_[slot], kind, predicate)) continue;
+      removed.push_back(std::move(entries_[slot].object));
       release_slot(slot);
     }
-    return removed;
   }
 
  private:
+  friend class HandlePlace;
   struct Entry {
     Kind kind{};
+    bool poisoned = false;
     uint64_t serial = 0;
-    std::shared_ptr<void> object;
+    std::shared_ptr<void> object;  // null = free, or reserved
   };
 
+  template <class T, class Predicate>
+  static bool is(const Entry& entry, Kind kind, Predicate& predicate) {
+    return entry.object != nullptr && entry.kind == kind && predicate(*static_cast<T*>(entry.object.get()));
+  }
   template <class T>
-  Result<std::shared_ptr<T>> cast(Result<std::shared_ptr<void>> object, Kind) {
+  Result<std::shared_ptr<T>> cast(Result<std::shared_ptr<void>> object) {
     if (!object.ok()) return std::move(object).status();
     return std::static_pointer_cast<T>(std::move(object).value());
   }
-  Result<std::shared_ptr<void>> lookup(Handle handle, Kind kind, bool take);
-  void release_slot(uint32_t slot);
+  Entry* entry_of(Handle handle, Kind kind);
+  Result<std::shared_ptr<void>> lookup(Handle handle, Kind kind, bool poisoned, bool take);
+  void release_slot(uint32_t slot) noexcept;
 
   std::mutex mutex_;
   std::vector<Entry> entries_;

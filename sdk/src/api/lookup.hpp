@@ -50,8 +50,9 @@ struct Found {
   engine::Engine& engine() const { return pin.engine(); }
 };
 
+// poisoned: also an object that can only be destroyed.
 template <class Public>
-Result<Found<typename ObjectOf<Public>::Type>> find(Public handle, bool take = false) {
+Result<Found<typename ObjectOf<Public>::Type>> find(Public handle, bool poisoned = false) {
   using Object = ObjectOf<Public>;
   const Handle value = Handle::from_pointer(handle);
   if (value.kind != Object::kKind) {
@@ -60,8 +61,7 @@ Result<Found<typename ObjectOf<Public>::Type>> find(Public handle, bool take = f
     return Status(Code::kNotFound, "the handle is not a " + name);
   }
   MERRITT_TRY(EnginePin pin, pin_engine(value));
-  auto object = take ? pin.handles().template take<typename Object::Type>(value, Object::kKind)
-                     : pin.handles().template find<typename Object::Type>(value, Object::kKind);
+  auto object = pin.handles().template find<typename Object::Type>(value, Object::kKind, poisoned);
   if (!object.ok()) return std::move(object).status();
   return Found<typename Object::Type>{std::move(pin), std::move(object).value()};
 }
@@ -73,22 +73,42 @@ inline Result<EnginePin> find_engine(merritt_engine handle) {
   return pin_engine(value);
 }
 
-// The shared part of every destroy function: in a child of fork() there is nothing to end.
+// The shared part of every destroy function: in a child of fork() there is nothing to end. `end` may run twice, when
+// two threads destroy at once or when the first try ran out of memory; the handle goes last, to exactly one of them.
 template <class Public, class End>
 Status destroy(Public handle, End&& end) {
-  auto found = find(handle, /*take=*/true);
+  using Object = ObjectOf<Public>;
+  auto found = find(handle, /*poisoned=*/true);
   if (!found.ok()) {
     return found.status().code() == Code::kFailedPrecondition ? Status() : std::move(found).status();
   }
-  return end(found.value());
+  MERRITT_CHECK(end(found.value()));
+  auto taken = found->pin.handles().template take<typename Object::Type>(Handle::from_pointer(handle), Object::kKind);
+  return taken.ok() ? Status() : std::move(taken).status();
 }
 
-// Puts an object into its engine's table and hands out the public handle.
+// A place in an engine's table, taken before the work, and then the public handle.
 template <class Public>
-Status publish(const EnginePin& pin, std::shared_ptr<typename ObjectOf<Public>::Type> object, Public* out) {
-  MERRITT_TRY(const Handle handle, pin.handles().insert(ObjectOf<Public>::kKind, pin.index(), std::move(object)));
-  *out = handle.as<Public>();
-  return {};
-}
+class Place {
+ public:
+  using Object = typename ObjectOf<Public>::Type;
+
+  static Result<Place> reserve(const EnginePin& pin) {
+    MERRITT_TRY(HandlePlace place, pin.handles().reserve(ObjectOf<Public>::kKind, pin.index()));
+    return Place(pin.handles(), std::move(place));
+  }
+  Public publish(std::shared_ptr<Object> object) noexcept {
+    handle_ = place_.fill(std::move(object));
+    return handle_.template as<Public>();
+  }
+  // Takes the handle back, unless a parent's destroy was faster: whoever gets true has to end the object.
+  bool take_back() { return table_->template take<Object>(handle_, ObjectOf<Public>::kKind).ok(); }
+
+ private:
+  Place(HandleTable& table, HandlePlace place) : table_(&table), place_(std::move(place)) {}
+  HandleTable* table_;
+  HandlePlace place_;
+  Handle handle_;
+};
 
 }  // namespace merritt::api

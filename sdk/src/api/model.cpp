@@ -44,7 +44,7 @@ extern "C" {
 
 int32_t merritt_model_load(merritt_engine handle, const char* path, size_t path_length,
                            const merritt_model_options* options, merritt_model* out, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     if (out == nullptr) return invalid("out is NULL");
     *out = nullptr;
     MERRITT_TRY(const EnginePin pin, find_engine(handle));
@@ -54,30 +54,32 @@ int32_t merritt_model_load(merritt_engine handle, const char* path, size_t path_
     engine::ModelLoadOptions load;
     load.path = text;
     MERRITT_CHECK(read_model_options(options, load));
+    MERRITT_TRY(auto place, Place<merritt_model>::reserve(pin));
     MERRITT_TRY(auto model, pin.engine().load_model(std::move(load)));
-    return publish(pin, std::move(model), out);
+    *out = place.publish(std::move(model));
+    return {};
   });
 }
 
 int32_t merritt_model_destroy(merritt_model handle, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     return destroy(handle, [&](Found<engine::Model>& found) -> Status {
+      found->closed = true;  // first, as a tenant does
       HandleTable& handles = found.pin.handles();
-      const engine::Model* dying = found.object.get();
-      const auto requests = handles.remove_if<RequestObject>(
-          Kind::kRequest, [&](RequestObject& r) { return r.request->session->model.get() == dying; });
-      const auto sessions = handles.remove_if<engine::Session>(
-          Kind::kSession, [&](engine::Session& s) { return s.model.get() == dying; });
-      for (const auto& session : sessions) {
-        MERRITT_CHECK(found.engine().close_session(std::static_pointer_cast<engine::Session>(session)));
+      const auto of_it = [&](engine::Session& s) { return s.model == found.object; };
+      for (const auto& session : handles.all_of<engine::Session>(Kind::kSession, of_it)) {
+        MERRITT_CHECK(found.engine().close_session(session));
       }
-      return found.engine().unload_model(found.object);
+      MERRITT_CHECK(found.engine().unload_model(found.object));
+      handles.remove_if<RequestObject>(Kind::kRequest, [&](RequestObject& r) { return of_it(*r.request->session); });
+      handles.remove_if<engine::Session>(Kind::kSession, of_it);
+      return {};
     });
   });
 }
 
 int32_t merritt_model_info_get(merritt_model handle, merritt_model_info* out, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     return write_info(model_info(*found), "merritt_model_info", out);
   });
@@ -85,7 +87,7 @@ int32_t merritt_model_info_get(merritt_model handle, merritt_model_info* out, me
 
 int32_t merritt_model_tokenize(merritt_model handle, const char* text, size_t text_length, uint32_t flags,
                                int32_t* tokens, size_t capacity, size_t* count, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     std::string_view input;
     MERRITT_CHECK(read_string(text, text_length, limits::kPromptBytesMax, "text", input));
@@ -100,12 +102,14 @@ int32_t merritt_model_tokenize(merritt_model handle, const char* text, size_t te
 
 int32_t merritt_model_detokenize(merritt_model handle, const int32_t* tokens, size_t count, uint32_t flags, char* text,
                                  size_t capacity, size_t* length, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     std::vector<int32_t> ids;
     MERRITT_CHECK(read_tokens(tokens, count, found->file->info.vocabulary, "tokens", ids));
-    MERRITT_CHECK(check_flags(flags, MERRITT_DETOKENIZE_SPECIAL, "MERRITT_DETOKENIZE_*"));
-    tokens::Detokenizer detokenizer(*found->tokenizer, (flags & MERRITT_DETOKENIZE_SPECIAL) != 0);
+    MERRITT_CHECK(
+        check_flags(flags, MERRITT_DETOKENIZE_SPECIAL | MERRITT_DETOKENIZE_CONTINUED, "MERRITT_DETOKENIZE_*"));
+    tokens::Detokenizer detokenizer(*found->tokenizer, (flags & MERRITT_DETOKENIZE_SPECIAL) != 0,
+                                    /*start_of_text=*/(flags & MERRITT_DETOKENIZE_CONTINUED) == 0);
     std::string out;
     for (const int32_t id : ids) detokenizer.push(id, out);
     detokenizer.flush(out);
@@ -113,40 +117,63 @@ int32_t merritt_model_detokenize(merritt_model handle, const int32_t* tokens, si
   });
 }
 
-int32_t merritt_model_render_chat(merritt_model handle, const merritt_message* messages, size_t n_messages, char* text,
+int32_t merritt_model_render_chat(merritt_model handle, const merritt_chat_options* options, char* text,
                                   size_t capacity, size_t* length, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
-    MERRITT_TRY(const std::string rendered, render_chat(*found, messages, n_messages));
+    merritt_chat_options own;
+    MERRITT_CHECK(read_options(options, "merritt_chat_options", own));
+    MERRITT_CHECK(check_flags(own.flags, 0, "merritt_chat_options"));
+    MERRITT_CHECK(check_reserved(own.reserved, "merritt_chat_options"));
+    const Messages messages{own.messages, own.n_messages, own.message_stride};
+    MERRITT_TRY(const uint64_t bytes, message_bytes(messages));
+    if (bytes > limits::kPromptBytesMax) {
+      return invalid("the messages have " + std::to_string(bytes) + " bytes; the limit is " +
+                     std::to_string(limits::kPromptBytesMax));
+    }
+    MERRITT_TRY(const std::string rendered, render_chat(*found, messages));
     return write_buffer(rendered.data(), rendered.size(), text, capacity, length, "text");
   });
 }
 
 int32_t merritt_model_eval(merritt_model handle, merritt_tenant tenant, const int32_t* tokens, size_t count,
-                           uint32_t flags, float* logits, size_t logits_length, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+                           const merritt_eval_options* options, float* logits, size_t logits_length,
+                           merritt_error** error) {
+  return guard(tenant, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     MERRITT_TRY(const auto owner, find(tenant));
     if (found.pin.index() != owner.pin.index()) {
       return Status(Code::kFailedPrecondition, "the model and the tenant belong to different engines");
     }
-    MERRITT_CHECK(check_flags(flags, MERRITT_EVAL_DECODE, "MERRITT_EVAL_*"));
-    std::vector<int32_t> ids;
-    MERRITT_CHECK(read_tokens(tokens, count, found->file->info.vocabulary, "tokens", ids));
-    if (ids.empty()) return invalid("count is 0");
-    const size_t needed = ids.size() * found->file->info.vocabulary;
+    merritt_eval_options own;
+    MERRITT_CHECK(read_options(options, "merritt_eval_options", own));
+    MERRITT_CHECK(check_flags(own.flags, MERRITT_EVAL_DECODE, "MERRITT_EVAL_*"));
+    MERRITT_CHECK(check_reserved(own.reserved, "merritt_eval_options"));
+    if (count == 0 || count > found->context_max) {
+      return invalid("count is " + std::to_string(count) + "; it must be 1 to the context_max of this model, " +
+                     std::to_string(found->context_max));
+    }
+    const size_t needed = count * found->file->info.vocabulary;
     if (logits == nullptr || logits_length != needed) {
       return invalid("logits has " + std::to_string(logits == nullptr ? 0 : logits_length) + " floats; needed are " +
                      std::to_string(needed) + " (count * vocabulary)");
     }
-    return engine::evaluate(found.engine(), owner.object, found.object, std::move(ids),
-                            {logits, (flags & MERRITT_EVAL_DECODE) != 0});
+    engine::Evaluation evaluation;
+    MERRITT_CHECK(read_tokens(tokens, count, found->file->info.vocabulary, "tokens", evaluation.tokens));
+    evaluation.target = {logits, (own.flags & MERRITT_EVAL_DECODE) != 0};
+    if (own.deadline_ms != 0) {
+      evaluation.deadline_ns = found.engine().now_ns() + uint64_t{own.deadline_ms} * 1'000'000;
+    }
+    if (own.progress != nullptr) {
+      evaluation.progress = [call = own.progress, user = own.progress_user](float f) { return call(user, f) != 0; };
+    }
+    return engine::evaluate(found.engine(), owner.object, found.object, std::move(evaluation));
   });
 }
 
 int32_t merritt_model_trace_kernels(merritt_model handle, uint32_t row_class, char* text, size_t capacity,
                                     size_t* length, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     if (row_class > MRT_CLASS_GENERATED) return invalid("row_class is " + std::to_string(row_class) + "; 0 or 1");
     MERRITT_TRY(const std::string trace, found->compiled->trace(*found->file, row_class));

@@ -16,7 +16,7 @@ struct ReadingEnds {
 extern "C" {
 
 int32_t merritt_request_next(merritt_request handle, uint32_t timeout_ms, merritt_event* event, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     if (event == nullptr) return invalid("event is NULL");
     MERRITT_TRY(const auto found, find(handle));
     merritt_event out{};
@@ -41,7 +41,7 @@ int32_t merritt_request_next(merritt_request handle, uint32_t timeout_ms, merrit
 }
 
 int32_t merritt_request_cancel(merritt_request handle, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     found.engine().cancel(*found->request);
     return {};
@@ -49,7 +49,7 @@ int32_t merritt_request_cancel(merritt_request handle, merritt_error** error) {
 }
 
 int32_t merritt_request_destroy(merritt_request handle, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     return destroy(handle, [&](Found<RequestObject>& found) -> Status {
       found.engine().cancel(*found->request);
       return {};
@@ -58,7 +58,7 @@ int32_t merritt_request_destroy(merritt_request handle, merritt_error** error) {
 }
 
 int32_t merritt_request_stats_get(merritt_request handle, merritt_request_stats* out, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     const engine::RequestStats& stats = found->request->stats;
     merritt_request_stats info{};

@@ -8,12 +8,12 @@ using namespace merritt::api;  // NOLINT
 
 extern "C" {
 
-int32_t merritt_tenant_create(merritt_engine engine, const char* name, size_t name_length,
+int32_t merritt_tenant_create(merritt_engine handle, const char* name, size_t name_length,
                               const merritt_tenant_options* options, merritt_tenant* out, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     if (out == nullptr) return invalid("out is NULL");
     *out = nullptr;
-    MERRITT_TRY(const EnginePin pin, find_engine(engine));
+    MERRITT_TRY(const EnginePin pin, find_engine(handle));
     std::string_view text;
     MERRITT_CHECK(read_string(name, name_length, 63, "name", text));
     merritt_tenant_options own;
@@ -23,30 +23,33 @@ int32_t merritt_tenant_create(merritt_engine engine, const char* name, size_t na
     tenant_limits.queue_max = own.queue_max;
     tenant_limits.prompt_bytes_max = own.prompt_bytes_max;
     tenant_limits.kv_bytes_max = own.kv_bytes_max;
+    MERRITT_TRY(auto place, Place<merritt_tenant>::reserve(pin));
     MERRITT_TRY(auto created, pin.engine().create_tenant(text, tenant_limits));
-    return publish(pin, std::move(created), out);
+    *out = place.publish(std::move(created));
+    return {};
   });
 }
 
 int32_t merritt_tenant_destroy(merritt_tenant handle, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     return destroy(handle, [&](Found<tenant::Tenant>& found) -> Status {
+      // Closed first: a child made at the same time is either seen here, or sees that it came too late.
+      found->close();
       HandleTable& handles = found.pin.handles();
-      const tenant::Tenant* dying = found.object.get();
-      const auto requests = handles.remove_if<RequestObject>(
-          Kind::kRequest, [&](RequestObject& r) { return r.request->session->tenant.get() == dying; });
-      const auto sessions = handles.remove_if<engine::Session>(
-          Kind::kSession, [&](engine::Session& s) { return s.tenant.get() == dying; });
-      for (const auto& session : sessions) {
-        MERRITT_CHECK(found.engine().close_session(std::static_pointer_cast<engine::Session>(session)));
+      const auto of_it = [&](engine::Session& s) { return s.tenant == found.object; };
+      for (const auto& session : handles.all_of<engine::Session>(Kind::kSession, of_it)) {
+        MERRITT_CHECK(found.engine().close_session(session));
       }
-      return found.engine().close_tenant(found.object);
+      MERRITT_CHECK(found.engine().close_tenant(found.object));
+      handles.remove_if<RequestObject>(Kind::kRequest, [&](RequestObject& r) { return of_it(*r.request->session); });
+      handles.remove_if<engine::Session>(Kind::kSession, of_it);
+      return {};
     });
   });
 }
 
 int32_t merritt_tenant_usage_get(merritt_tenant handle, merritt_tenant_usage* out, merritt_error** error) {
-  return guard(error, [&]() -> Status {
+  return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     const tenant::TenantUsage usage = found->usage();
     merritt_tenant_usage info{};

@@ -84,7 +84,9 @@ class Engine {
   Result<std::shared_ptr<Session>> fork_session(const std::shared_ptr<Session>& session);
 
   // ---- requests (engine/submit.cpp)
-  Result<std::shared_ptr<Request>> submit(const std::shared_ptr<Session>& session, RequestParams params);
+  // What is decided without looking at the prompt: the session is claimed, the tenant's quota taken.
+  Result<Admission> admit(const std::shared_ptr<Session>& session, const tenant::Demand& demand);
+  Result<std::shared_ptr<Request>> submit(Admission admission, RequestParams params);
   void cancel(Request& request);
 
   EngineStats stats() const;
@@ -121,6 +123,7 @@ class Engine {
 
   void begin(const std::shared_ptr<Request>& request);
   Status place(Model& model, Request& request);
+  bool make_choices(Model& model, const scheduler::BatchPlan& plan);
   Status match_cache(Model& model, Request& request);
 
   void hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t step_number);

@@ -1,33 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/eval.hpp"
 
-namespace merritt::engine {
+#include <chrono>
+#include <thread>
 
-Status evaluate(Engine& engine, std::shared_ptr<tenant::Tenant> tenant, std::shared_ptr<Model> model,
-                std::vector<int32_t> tokens, EvalTarget target) {
-  if (tokens.size() > model->context_max) {
-    return Status(Code::kInvalidArgument, "the sequence has " + std::to_string(tokens.size()) +
-                                              " tokens; context_max of this model is " +
-                                              std::to_string(model->context_max));
+namespace merritt::engine {
+namespace {
+
+constexpr uint32_t kReportMs = 50;  // between reports of progress
+
+// Ends the session whatever happens: once it is closed, nothing writes to the caller's logits any more. Where even the
+// memory for that is wanting, it waits for some, because the buffer may not be given back before.
+class SessionEnds {
+ public:
+  SessionEnds(Engine& engine, std::shared_ptr<Session> session) : engine_(engine), session_(std::move(session)) {}
+  SessionEnds(const SessionEnds&) = delete;
+  SessionEnds& operator=(const SessionEnds&) = delete;
+  ~SessionEnds() {
+    while (!try_close()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  MERRITT_TRY(const std::shared_ptr<Session> session, engine.open_session(std::move(tenant), std::move(model)));
-  RequestParams params;
-  params.prompt = std::move(tokens);
-  params.eval = target;
-  auto request = engine.submit(session, std::move(params));
-  Status outcome = request.ok() ? Status() : request.status();
-  while (outcome.ok()) {
-    auto event = (*request)->stream.next(Stream::kForever);
-    if (!event.ok()) {
-      outcome = std::move(event).status();
-    } else if (event->kind == EventKind::kEnd) {
-      if (event->finish_reason == FinishReason::kCancelled)
-        outcome = Status(Code::kCancelled, "the engine is shutting down");
-      break;
+
+ private:
+  bool try_close() noexcept {
+    try {
+      return engine_.close_session(session_).ok();
+    } catch (...) {
+      return false;
     }
   }
-  const Status closed = engine.close_session(session);
-  return outcome.ok() ? closed : outcome;
+  Engine& engine_;
+  const std::shared_ptr<Session> session_;
+};
+
+Status outcome_of(FinishReason reason, bool by_caller) {
+  switch (reason) {
+    case FinishReason::kDeadline: return Status(Code::kDeadlineExceeded, "the evaluation passed its deadline_ms");
+    case FinishReason::kCancelled:
+      return Status(Code::kCancelled, by_caller ? "the evaluation was cancelled by its progress function"
+                                                : "the tenant, the model or the engine is being destroyed");
+    default: return {};
+  }
+}
+
+}  // namespace
+
+Status evaluate(Engine& engine, std::shared_ptr<tenant::Tenant> tenant, std::shared_ptr<Model> model,
+                Evaluation evaluation) {
+  const float total = static_cast<float>(evaluation.tokens.size());
+  MERRITT_TRY(const std::shared_ptr<Session> session, engine.open_session(std::move(tenant), std::move(model)));
+  const SessionEnds ends(engine, session);
+  MERRITT_TRY(Admission admission,
+              engine.admit(session, {.prompt_bytes = evaluation.tokens.size() * sizeof(int32_t), .sequences = 1}));
+  RequestParams params;
+  params.prompt = std::move(evaluation.tokens);
+  params.eval = evaluation.target;
+  params.deadline_ns = evaluation.deadline_ns;
+  MERRITT_TRY(const std::shared_ptr<Request> request, engine.submit(std::move(admission), std::move(params)));
+  bool cancelled = false;
+  for (;;) {
+    const bool reports = evaluation.progress != nullptr && !cancelled;
+    MERRITT_TRY(const Event event, request->stream.next(reports ? kReportMs : Stream::kForever));
+    if (event.kind == EventKind::kEnd) return outcome_of(event.finish_reason, cancelled);
+    if (reports && evaluation.progress(static_cast<float>(session->length) / total)) {
+      cancelled = true;
+      engine.cancel(*request);
+    }
+  }
 }
 
 }  // namespace merritt::engine

@@ -81,7 +81,11 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
     log_->warning("backend " + device->plugin().id() + " declined the model: " + std::string(refusal.message()));
     if (refusal.code() != Code::kUnsupported) break;  // only "I cannot" makes the next one worth asking
   }
-  if (model->compiled == nullptr) return refusal;
+  if (model->compiled == nullptr) {
+    if (refusal.code() != Code::kOutOfMemory || ledger_->budget() == 0) return refusal;
+    return std::move(refusal).with_context("memory_bytes_max of this engine is " + std::to_string(ledger_->budget()) +
+                                           ", of which " + std::to_string(ledger_->held()) + " are taken");
+  }
   const std::vector<kv::GroupShape> shapes = model->compiled->group_shapes();
   MERRITT_TRY(model->cache, kv::Cache::make(shapes, *model->compiled));
   scheduler::Limits limits;

@@ -30,7 +30,6 @@ struct EvalTarget {
 
 struct RequestParams {
   std::vector<int32_t> prompt;
-  uint64_t prompt_bytes = 0;
   bool conversation = false;  // prompt is the whole conversation; what is cached of it is not run again
   uint32_t max_tokens = 0;
   uint32_t n = 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session: one tenant's past with one model, as tokens in the model's KV cache.
+// A session: one tenant's past with one model, as tokens in the model's KV cache; and the right to change it.
 #pragma once
 
 #include <atomic>
@@ -30,6 +30,48 @@ class Session {
   // Step thread.
   kv::SequenceId sequence = kv::SequenceId::kNone;
   std::vector<int32_t> history;  // the tokens in the cache, history.size() == length
+  bool counted = true;           // in its tenant's sessions
+};
+
+// The right to change a session, one at a time: taken before any work, given back at the end of the scope unless the
+// step thread has taken it over with a request.
+class SessionClaim {
+ public:
+  // kNotFound: destroyed. kFailedPrecondition: a request is running on it.
+  static Result<SessionClaim> take(std::shared_ptr<Session> session);
+  SessionClaim(SessionClaim&& other) noexcept = default;
+  SessionClaim& operator=(SessionClaim&&) = delete;
+  ~SessionClaim() {
+    if (session_ != nullptr) session_->busy = false;
+  }
+  const std::shared_ptr<Session>& session() const { return session_; }
+  void hand_over() { session_.reset(); }  // finish_request() gives the session free
+
+ private:
+  explicit SessionClaim(std::shared_ptr<Session> session) : session_(std::move(session)) {}
+  std::shared_ptr<Session> session_;
+};
+
+// What a request has before it costs anything: its session, and a place in its tenant's queue. Both go back at the end
+// of the scope unless the request was queued.
+class Admission {
+ public:
+  Admission(SessionClaim claim, std::shared_ptr<tenant::Tenant> tenant)
+      : claim_(std::move(claim)), tenant_(std::move(tenant)) {}
+  Admission(Admission&& other) noexcept = default;
+  Admission& operator=(Admission&&) = delete;
+  ~Admission() {
+    if (tenant_ != nullptr) tenant_->withdraw();
+  }
+  const std::shared_ptr<Session>& session() const { return claim_.session(); }
+  void hand_over() {  // scheduler and step thread account for it from here on
+    claim_.hand_over();
+    tenant_.reset();
+  }
+
+ private:
+  SessionClaim claim_;
+  std::shared_ptr<tenant::Tenant> tenant_;
 };
 
 }  // namespace merritt::engine

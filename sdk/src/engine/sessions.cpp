@@ -2,6 +2,8 @@
 // Tenants and sessions: the functions of Engine that change what hangs from a tenant. What the step thread owns is
 // changed on the step thread, through call(); commands capture by reference, so that they keep nothing alive once the
 // caller has gone on.
+#include <utility>
+
 #include "engine/engine.hpp"
 
 namespace merritt::engine {
@@ -25,20 +27,30 @@ Result<std::shared_ptr<tenant::Tenant>> Engine::create_tenant(std::string_view n
 
 Status Engine::close_tenant(const std::shared_ptr<tenant::Tenant>& tenant) {
   tenant->close();
-  return {};
+  return call([this, &tenant]() -> Status {  // evaluations run on sessions without a handle
+    for (const auto& model : models_) {
+      std::vector<std::shared_ptr<Request>> running;
+      for (const auto& [id, request] : model->requests) {
+        if (request->session->tenant == tenant) running.push_back(request);
+      }
+      for (const auto& request : running) finish_request(*model, *request, FinishReason::kCancelled, Status());
+    }
+    return {};
+  });
 }
 
 Result<std::shared_ptr<Session>> Engine::open_session(std::shared_ptr<tenant::Tenant> tenant,
                                                       std::shared_ptr<Model> model) {
   if (tenant->closed()) return Status(Code::kNotFound, "the tenant was destroyed");
   if (model->closed) return Status(Code::kNotFound, "the model was destroyed");
-  tenant->session_opened();
-  return std::make_shared<Session>(std::move(tenant), std::move(model));
+  auto session = std::make_shared<Session>(std::move(tenant), std::move(model));
+  session->tenant->session_opened();
+  return session;
 }
 
 Status Engine::close_session(const std::shared_ptr<Session>& session) {
-  if (session->closed.exchange(true)) return {};
-  session->tenant->session_closed();
+  session->closed = true;
+  // May be called again, also at the same time: each step below happens once.
   return call([this, &session]() -> Status {
     Model& model = *session->model;
     std::vector<std::shared_ptr<Request>> running;
@@ -49,15 +61,15 @@ Status Engine::close_session(const std::shared_ptr<Session>& session) {
     if (session->sequence != kv::SequenceId::kNone) model.cache->release(session->sequence);
     session->sequence = kv::SequenceId::kNone;
     session->length = 0;
+    session->history.clear();
+    if (std::exchange(session->counted, false)) session->tenant->session_closed();
     return {};
   });
 }
 
 Status Engine::truncate_session(const std::shared_ptr<Session>& session, uint32_t position) {
-  if (session->busy.exchange(true)) {
-    return Status(Code::kFailedPrecondition, "a request is running on this session; wait for its end or cancel it");
-  }
-  Status outcome = call([&session, position]() -> Status {
+  MERRITT_TRY(const SessionClaim claim, SessionClaim::take(session));
+  return call([&session, position]() -> Status {
     const uint32_t length = session->length;
     if (position > length) {
       return Status(Code::kInvalidArgument, "position is " + std::to_string(position) + "; the session has " +
@@ -69,28 +81,25 @@ Status Engine::truncate_session(const std::shared_ptr<Session>& session, uint32_
     session->length = position;
     return {};
   });
-  session->busy = false;
-  return outcome;
 }
 
 Result<std::shared_ptr<Session>> Engine::fork_session(const std::shared_ptr<Session>& session) {
-  if (session->busy.exchange(true)) {
-    return Status(Code::kFailedPrecondition, "a request is running on this session; wait for its end or cancel it");
+  MERRITT_TRY(const SessionClaim claim, SessionClaim::take(session));
+  if (session->tenant->closed() || session->model->closed) {
+    return Status(Code::kNotFound, "the session, its tenant or its model was destroyed");
   }
-  auto forked = open_session(session->tenant, session->model);
-  Status outcome = forked.ok() ? Status() : forked.status();
-  if (outcome.ok()) {
-    outcome = call([this, &session, &forked]() -> Status {
-      if (session->sequence == kv::SequenceId::kNone) return {};
-      MERRITT_TRY((*forked)->sequence, session->model->cache->fork(session->sequence, next_seq_key_++));
-      (*forked)->history = session->history;
-      (*forked)->length = session->length.load();
-      return {};
-    });
-    if (!outcome.ok()) session->tenant->session_closed();
-  }
-  session->busy = false;
-  if (!outcome.ok()) return outcome;
+  auto forked = std::make_shared<Session>(session->tenant, session->model);
+  MERRITT_CHECK(call([this, &session, &forked]() -> Status {
+    if (session->closed) return Status(Code::kNotFound, "the session was destroyed");
+    if (session->sequence == kv::SequenceId::kNone) return {};
+    forked->history.reserve(session->model->context_max);
+    forked->history = session->history;
+    // Last, so that nothing after it can fail and leave the pages to nobody.
+    MERRITT_TRY(forked->sequence, session->model->cache->fork(session->sequence, next_seq_key_++));
+    forked->length = session->length.load();
+    return {};
+  }));
+  session->tenant->session_opened();
   return forked;
 }
 

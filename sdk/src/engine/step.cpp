@@ -26,7 +26,7 @@ bool Engine::step(Model& model) {
   end_planned(model, plan);
   mark_started(model, plan, began_ns);
   publish_load();
-  if (plan.empty() || !prepare_pages(model, plan)) return !plan.ended.empty();
+  if (plan.empty() || !make_choices(model, plan) || !prepare_pages(model, plan)) return !plan.ended.empty();
   fill_staging(model, plan);
 
   uint32_t blast = MRT_BLAST_CALL, culprit = UINT32_MAX;

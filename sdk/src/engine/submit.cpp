@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Submitting and cancelling: everything that is decided on the caller's thread, before any work on the step thread.
+// Submitting and cancelling: what is decided on the caller's thread, before any work on the step thread, and the
+// samplers a request gets when it starts.
 #include <algorithm>
+#include <new>
 
 #include "engine/engine.hpp"
 
@@ -21,9 +23,11 @@ Status check_length(const Session& session, const RequestParams& params) {
                                             " and one generated token must fit too");
 }
 
-Status make_choices(const Model& model, const Session& session, Request& request) {
+// Samplers are made here and not at submit: one needs megabytes where the vocabulary is large, and a queue of requests
+// must not hold that for each.
+Status make_choices_of(const Model& model, Request& request) {
   const RequestParams& params = request.params;
-  if (params.eval.logits != nullptr) return {};
+  const Session& session = *request.session;
   // A text that begins here begins without the blank SentencePiece puts before a text.
   const bool start_of_text = (params.conversation || session.length == 0) &&
                              std::all_of(params.prompt.begin(), params.prompt.end(),
@@ -32,7 +36,7 @@ Status make_choices(const Model& model, const Session& session, Request& request
   std::vector<int32_t> end_tokens = params.stop_tokens;
   end_tokens.insert(end_tokens.end(), model.tokenizer->eog_ids().begin(), model.tokenizer->eog_ids().end());
   for (uint32_t c = 0; c < params.n; ++c) {
-    Choice choice;
+    Choice& choice = request.choices[c];
     MERRITT_TRY(choice.sampler, sampling::Sampler::create(params.sampling, model.file->info.vocabulary, end_tokens, c,
                                                           model.context_max));
     if (!params.conversation) {
@@ -41,57 +45,76 @@ Status make_choices(const Model& model, const Session& session, Request& request
     for (const int32_t id : params.prompt) choice.sampler->accept_prompt(id);
     choice.detokenizer = std::make_unique<tokens::Detokenizer>(*model.tokenizer, params.echo_special, start_of_text);
     choice.stop = std::make_unique<tokens::StopMatcher>(params.stop_strings);
-    request.choices.push_back(std::move(choice));
   }
   return {};
 }
 
 }  // namespace
 
-Result<std::shared_ptr<Request>> Engine::submit(const std::shared_ptr<Session>& session, RequestParams params) {
-  Model& model = *session->model;
-  if (session->closed || model.closed) return Status(Code::kNotFound, "the session or its model was destroyed");
+Result<SessionClaim> SessionClaim::take(std::shared_ptr<Session> session) {
+  if (session->closed) return Status(Code::kNotFound, "the session was destroyed");
+  if (session->busy.exchange(true)) {
+    return Status(Code::kFailedPrecondition, "a request is running on this session; wait for its end or cancel it");
+  }
+  return SessionClaim(std::move(session));
+}
+
+Result<Admission> Engine::admit(const std::shared_ptr<Session>& session, const tenant::Demand& demand) {
+  const Model& model = *session->model;
+  if (model.closed) return Status(Code::kNotFound, "the model was destroyed");
   if (model.lost) {
     return Status(Code::kBackend, "the device of this model is lost; destroy the model and load it again",
                   Blast::kDevice);
   }
-  if (params.n > model.sequences_max) {
-    return Status(Code::kInvalidArgument, "n is " + std::to_string(params.n) + "; sequences_max of this model is " +
+  if (demand.sequences > model.sequences_max) {
+    return Status(Code::kInvalidArgument, "n is " + std::to_string(demand.sequences) +
+                                              "; sequences_max of this model is " +
                                               std::to_string(model.sequences_max));
   }
-  if (session->busy.exchange(true)) {
-    return Status(Code::kFailedPrecondition, "a request is running on this session; wait for its end or cancel it");
-  }
-  // From here on every way out that does not queue the request gives the session free again.
-  auto request = std::make_shared<Request>(std::move(params), session);
-  Status outcome = check_length(*session, request->params);
-  if (outcome.ok()) outcome = make_choices(model, *session, *request);
-  if (outcome.ok()) {
-    const tenant::Demand demand{.prompt_bytes = request->params.prompt_bytes, .sequences = request->params.n};
-    outcome = session->tenant->admit(demand, model.scheduler->load());
-  }
-  if (!outcome.ok()) {
-    session->busy = false;
-    return outcome;
-  }
+  MERRITT_TRY(SessionClaim claim, SessionClaim::take(session));
+  MERRITT_CHECK(session->tenant->admit(demand, model.scheduler->load()));
+  return Admission(std::move(claim), session->tenant);
+}
+
+Result<std::shared_ptr<Request>> Engine::submit(Admission admission, RequestParams params) {
+  auto request = std::make_shared<Request>(std::move(params), admission.session());
+  MERRITT_CHECK(check_length(*request->session, request->params));
+  if (request->params.eval.logits == nullptr) request->choices.resize(request->params.n);
   request->stats.submitted_ns = now_ns();
   request->stats.prompt_tokens = static_cast<uint32_t>(request->params.prompt.size());
-  if (!post([this, request] { begin(request); })) {
-    session->tenant->leave_queue();
-    session->busy = false;
-    return Status(Code::kCancelled, "the engine is shutting down");
-  }
+  if (!post([this, request] { begin(request); })) return Status(Code::kCancelled, "the engine is shutting down");
+  admission.hand_over();
   return request;
 }
 
+// For the requests that start with this plan. False: one could not be made, it was ended and the plan is void.
+bool Engine::make_choices(Model& model, const scheduler::BatchPlan& plan) {
+  bool made = true;
+  for (const uint64_t id : plan.started) {
+    const auto found = model.requests.find(id);
+    if (found == model.requests.end() || found->second->params.eval.logits != nullptr) continue;
+    Status outcome;
+    try {
+      outcome = make_choices_of(model, *found->second);
+    } catch (const std::bad_alloc&) {
+      outcome = Status(Code::kOutOfMemory, "no memory for the samplers of this request");
+    }
+    if (outcome.ok()) continue;
+    fail_request(model, id, std::move(outcome));
+    made = false;
+  }
+  return made;
+}
+
 void Engine::cancel(Request& request) {
-  if (request.cancelled.exchange(true)) return;
+  if (request.cancelled) return;
   // The request outlives the command: it is looked up by its number.
   std::weak_ptr<Request> weak = request.weak_from_this();
   post([weak] {
     const auto alive = weak.lock();
     if (alive != nullptr && !alive->finished && alive->id != 0) alive->session->model->scheduler->cancel(alive->id);
   });
+  request.cancelled = true;  // last: a cancel that found no memory for its command can be made again
 }
 
 }  // namespace merritt::engine

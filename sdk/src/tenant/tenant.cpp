@@ -93,6 +93,11 @@ Status Tenant::check_demand(const Demand& demand, const Load& load) const {
 
 void Tenant::leave_queue() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
 
+void Tenant::withdraw() {
+  leave_queue();
+  requests_.fetch_sub(1, std::memory_order_relaxed);
+}
+
 bool Tenant::start(uint32_t sequences) {
   const uint32_t most = limits_.sequences_max == 0 ? UINT32_MAX : limits_.sequences_max;
   if (!add_within(sequences_, sequences, most)) return false;

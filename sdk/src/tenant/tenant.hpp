@@ -67,6 +67,8 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   // kOverloaded when everybody's queue is full. Whoever was admitted must start() or leave_queue().
   Status admit(const Demand& demand, const Load& load);
   void leave_queue();
+  // Takes an admission back before anything was queued: it was not accepted after all.
+  void withdraw();
   // Moves a request from waiting to running when its sequences fit the tenant's limit.
   bool start(uint32_t sequences);
   void finish(uint32_t sequences);

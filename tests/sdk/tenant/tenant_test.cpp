@@ -61,6 +61,15 @@ TEST(Tenant, EverybodysQueueIsOverloadNotQuota) {
   EXPECT_EQ(tenant->admit({}, {}).code(), Code::kNotFound);
 }
 
+TEST(Tenant, AnAdmissionTakenBackWasNone) {
+  const auto tenant = make({.queue_max = 1});
+  ASSERT_TRUE(tenant->admit({}, {}).ok());
+  tenant->withdraw();
+  EXPECT_EQ(tenant->usage().requests, 0u);
+  EXPECT_EQ(tenant->usage().requests_waiting, 0u);
+  EXPECT_TRUE(tenant->admit({}, {}).ok());
+}
+
 TEST(Tenant, RetryHintIsBounded) {
   EXPECT_EQ(retry_after_ms(0, 0), 10u);
   EXPECT_EQ(retry_after_ms(UINT32_MAX, UINT64_MAX), 30'000u);
