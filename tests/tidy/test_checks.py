@@ -14,7 +14,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "sdk" / "cmake"), str(HERE)]
 
 import binary_lint  # noqa: E402
-from dev import abi, totals  # noqa: E402
+from dev import abi, totals, util  # noqa: E402
 
 SPDX = "// SPDX-License-Identifier: Apache-2.0\n"
 
@@ -124,7 +124,136 @@ def test_wide_registers_only_in_isa_files(tmp_path: pathlib.Path, name: str, fla
 
 def test_struct_parser_reads_what_the_headers_use() -> None:
     body = "uint32_t a, b[4]; const char *const *c; int (*f)(int x, int y); union { int64_t i; double d; } v;"
-    assert abi.struct_fields(body) == ["a", "b", "c", "f", "v", "v.i", "v.d"]
+    assert abi.struct_fields(body) == [
+        ("a", "uint32_t a"), ("b", "uint32_t b[4]"), ("c", "const char*const*c"), ("f", "int(*f)(int x,int y)"),
+        ("v", "union{int64_t i;double d;}v"), ("v.i", "int64_t i"), ("v.d", "double d")]
+
+
+# A plugin's table: its slots are what abidiff never sees, because no library exports them.
+HEADER = """#include <stdint.h>
+typedef struct m_thing *m_handle;
+typedef struct m_table {
+    uint32_t struct_size;
+    int32_t (*run)(void *self, int32_t rows, float scale);
+} m_table;
+MERRITT_API int32_t merritt_run(m_handle handle, uint32_t rows);
+"""
+
+
+def layout_of(folder: pathlib.Path, text: str) -> str:
+    put(folder, "merritt/a.h", "#define MERRITT_API\n" + text)
+    return abi.layout(folder)
+
+
+@pytest.mark.parametrize(("before", "after", "finding"), [
+    ("int32_t rows, float scale", "int32_t rows", "field m_table.run"),
+    ("self, int32_t rows", "self, float rows", "field m_table.run"),
+    ("int32_t (*run)", "int64_t (*run)", "field m_table.run"),
+    ("uint32_t struct_size", "float struct_size", "field m_table.struct_size"),
+    ("handle, uint32_t rows", "handle, int32_t rows", "function merritt_run"),
+    ("MERRITT_API int32_t merritt_run(m_handle handle, uint32_t rows);", "", "function merritt_run is gone"),
+    ("struct m_thing *m_handle", "const struct m_thing *m_handle", "typedef m_handle"),
+])
+def test_a_changed_declaration_is_a_break(tmp_path: pathlib.Path, before: str, after: str, finding: str) -> None:
+    assert before in HEADER
+    old, new = layout_of(tmp_path, HEADER), layout_of(tmp_path, HEADER.replace(before, after))
+    breaks, _ = abi.compare_layout(old, new)
+    assert any(finding in line for line in breaks), breaks
+
+
+def test_new_fields_functions_and_other_blanks_are_none(tmp_path: pathlib.Path) -> None:
+    grown = HEADER.replace("scale);\n}", "scale);\n    void  *(*more)( void );  /* new */\n}").replace("*self", "* self")
+    breaks, additions = abi.compare_layout(layout_of(tmp_path, HEADER),
+                                           layout_of(tmp_path, grown + "MERRITT_API void merritt_more(void);\n"))
+    assert breaks == []
+    assert any("field m_table.more" in line for line in additions)
+    assert any("function merritt_more" in line for line in additions)
+
+
+# The whole check, on a library, headers and a baseline of its own.
+@pytest.fixture
+def small_abi(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    put(tmp_path, "include/merritt/merritt.h", "#define MERRITT_API\n" + HEADER)
+    compile_c(tmp_path, "int merritt_run(void *h, unsigned n) { return h != 0 && n; } int merritt_other(void) { return 1; }",
+              *SHARED, "-g", out="libmerritt.so.1")
+    put(tmp_path, "CHANGELOG.md", "## 0.1.0, unreleased\n")
+    monkeypatch.setattr(abi.util, "ROOT", tmp_path)
+    monkeypatch.setattr(abi, "HEADERS", tmp_path / "include")
+    monkeypatch.setattr(abi, "BASELINE", tmp_path / "baseline")
+    monkeypatch.setattr(abi, "LIBRARY", tmp_path / "libmerritt.so.1")
+    assert abi.abi_check(["--update"]) == 0
+    assert abi.check() == ([], [])
+    return tmp_path
+
+
+def test_a_missing_baseline_is_a_failure(small_abi: pathlib.Path) -> None:
+    (small_abi / "baseline/symbols.txt").unlink()
+    with pytest.raises(util.DevError, match="no baseline"):
+        abi.check()
+
+
+def test_a_missing_tool_is_a_failure(small_abi: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name, *_: None if name == "abidiff" else f"/usr/bin/{name}")
+    with pytest.raises(util.DevError, match="abidiff"):
+        abi.check()
+
+
+def test_a_removed_symbol_is_a_break(small_abi: pathlib.Path) -> None:
+    compile_c(small_abi, "int merritt_run(void *h, unsigned n) { return h != 0 && n; }", *SHARED, "-g",
+              out="libmerritt.so.1")
+    assert any("merritt_other is gone" in line for line in abi.check()[0])
+
+
+def test_a_changed_slot_fails_the_whole_check(small_abi: pathlib.Path) -> None:
+    put(small_abi, "include/merritt/merritt.h", "#define MERRITT_API\n" + HEADER.replace("float scale", "int32_t scale"))
+    assert any("m_table.run" in line for line in abi.check()[0])
+    assert abi.abi_check([]) == 1
+
+
+def test_a_released_baseline_is_final(small_abi: pathlib.Path) -> None:
+    put(small_abi, "CHANGELOG.md", "## 0.2.0, unreleased\n\n## 0.1.0, 2026-01-31, commit 0123abc\n")
+    with pytest.raises(util.DevError, match="final"):
+        abi.abi_check(["--update"])
+    assert abi.abi_check(["--update", "--force-new"]) == 0
+    put(small_abi, "CHANGELOG.md", "## 0.1.0, unreleased\n\n## 0.0.9, 2026-01-31, commit 0123abc\n")
+    assert abi.abi_check(["--update"]) == 0
+
+
+@pytest.mark.parametrize(("line", "finding"), [
+    ("MERRITT_API bool merritt_f(void);", "bool"),
+    ("MERRITT_API int32_t merritt_f(enum kind k);", "enum"),
+    ("MERRITT_API int32_t merritt_f(unsigned long n);", "long"),
+    ("MERRITT_API int merritt_f(void);", "int has no fixed width"),
+    ("typedef struct merritt_x { uint32_t a : 3; } merritt_x;", "bit-field"),
+    ("typedef struct merritt_x { uint32_t a; } merritt_x;\nMERRITT_API int32_t merritt_f(merritt_x x);", "by value"),
+    ("typedef struct merritt_x { uint32_t a; } merritt_x;\nMERRITT_API merritt_x merritt_f(void);", "by value"),
+    ("typedef struct merritt_x { uint32_t a; } merritt_x;\ntypedef int32_t (*merritt_f)(void *u, merritt_x x);", "by value"),
+    ("MERRITT_API int32_t merritt_f(const char *format, ...);", "variable argument list"),
+])
+def test_a_signature_that_does_not_bind_is_found(small_tree: pathlib.Path, line: str, finding: str) -> None:
+    put(small_tree, "abi/include/merritt/a.h", f"#include <stdint.h>\n{line}\n")
+    code, output = run(small_tree, "check_signatures")
+    assert code == 1 and finding in output and "abi/include/merritt/a.h:" in output, output
+
+
+def test_signatures_of_pointers_and_constants_pass(small_tree: pathlib.Path) -> None:
+    put(small_tree, "abi/include/merritt/a.h", "/* bool, long: words of a comment */\nenum { MERRITT_A = 1 };\n"
+        "typedef struct merritt_x { uint32_t a; union { int64_t i; double f; } v; } merritt_x;\n"
+        "MERRITT_API int32_t merritt_f(const merritt_x *x, merritt_x *const *list, void (*done)(void *user));\n")
+    assert run(small_tree, "check_signatures")[0] == 0
+
+
+@pytest.mark.parametrize(("name", "text", "finding"), [
+    ("abi/include/merritt/a.h", "#include <sys/mman.h>\n", "as C11 (x86_64-w64-mingw32-gcc)"),
+    ("examples/c/a.c", "#include <sys/mman.h>\nint main(void) { return 0; }\n", "for Windows"),
+    ("abi/include/merritt/a.h", "typedef struct s { int32_t new; } s;\n", "as C++17"),
+    ("abi/include/merritt/a.h", "static inline int f(void) { for (auto x = 1; x;) return x; return 0; }\n", "as C11 (gcc)"),
+])
+def test_a_header_that_does_not_compile_everywhere_is_found(small_tree: pathlib.Path, name: str, text: str,
+                                                            finding: str) -> None:
+    put(small_tree, name, text)
+    code, output = run(small_tree, "check_headers")
+    assert code == 1 and finding in output and name in output, output
 
 
 def test_layout_may_only_grow() -> None:

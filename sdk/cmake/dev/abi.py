@@ -2,12 +2,16 @@
 """./dev abi-check: the built library and the headers against abi/baseline/<version>.
 
 symbols.txt     exported functions with their version node
-layout.txt      every constant, and size and offsets of every public struct, printed by a C program
+layout.txt      every constant, and size and offsets of every public struct, printed by a C program; then the text of
+                every field, typedef and function as it is declared, blanks and comments aside: a slot of the plugin
+                ABI is a field, and abidiff sees only what libmerritt.so exports
 libmerritt.abi  abidw's dump of the types behind the exported functions
 include/        the headers themselves
 
 The ABI only grows: an addition is reported, a removal or a change fails. A struct that carries struct_size may grow at
-its end, any other keeps its size. A missing tool or baseline is a failure, not a pass."""
+its end, any other keeps its size. A missing tool or baseline is a failure, not a pass.
+--update writes the baseline; that of a version which CHANGELOG.md names with its commit is final, and only --force-new
+writes it again (never after 1.0)."""
 from __future__ import annotations
 
 import pathlib
@@ -50,9 +54,16 @@ def structs_of(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def struct_fields(body: str, prefix: str = "") -> list[str]:
-    """Names of the fields; a nested struct or union gives its own name and `name.field` for what is in it."""
-    names: list[str] = []
+def normal(text: str) -> str:
+    """A declaration with its blanks in one way only."""
+    text = re.sub(r"\s+", " ", text).strip()
+    return re.sub(r" ?([(){}\[\],;*]) ?", r"\1", text)
+
+
+def struct_fields(body: str, prefix: str = "") -> list[tuple[str, str]]:
+    """(name, declaration) of the fields; a nested struct or union gives its own name and `name.field` for what is in
+    it."""
+    names: list[tuple[str, str]] = []
     position = 0
     while position < len(body):
         nested = re.match(r"\s*(?:struct|union)\s*\{", body[position:])
@@ -62,7 +73,7 @@ def struct_fields(body: str, prefix: str = "") -> list[str]:
             semicolon = body.index(";", end)
             name = body[end:semicolon].strip()
             if name:
-                names.append(prefix + name)
+                names.append((prefix + name, normal(body[position:semicolon])))
             names += struct_fields(inner, f"{prefix}{name}." if name else prefix)
             position = semicolon + 1
             continue
@@ -73,14 +84,45 @@ def struct_fields(body: str, prefix: str = "") -> list[str]:
         position = semicolon + 1
         pointer = re.search(r"\(\s*\*\s*(\w+)\s*\)\s*\(", declaration)
         if pointer:
-            names.append(prefix + pointer.group(1))
+            names.append((prefix + pointer.group(1), normal(declaration)))
             continue
+        base = ""  # what `type a, b` says once for both
         for part in declaration.split(","):
             match = re.search(r"(\w+)\s*(?:\[[^\]]*\]\s*)*$", part.strip())
             if not match:
                 raise DevError(f"abi-check cannot read the declaration {declaration!r}")
-            names.append(prefix + match.group(1))
+            names.append((prefix + match.group(1), normal(f"{base} {part}")))
+            base = base or part.strip()[:match.start()].rstrip("* ")
     return names
+
+
+def typedefs_of(text: str) -> list[tuple[str, str]]:
+    """(name, declaration) of handles and function pointers."""
+    found = []
+    for match in re.finditer(r"\btypedef\b(?!\s+(?:struct|union)\s+\w+\s*\{)([^;{]*);", text):
+        declaration = match.group(1)
+        name = re.search(r"\(\s*\*\s*(\w+)\s*\)\s*\(", declaration) or re.search(r"(\w+)\s*$", declaration)
+        if not name:
+            raise DevError(f"abi-check cannot read the typedef {declaration!r}")
+        found.append((name.group(1), normal(declaration)))
+    return found
+
+
+def functions_of(text: str) -> list[tuple[str, str]]:
+    return [(match.group(2), normal(match.group(1) + ";"))
+            for match in re.finditer(r"\bMERRITT_API\b([^;(]*?\b(merritt_\w+)\s*\([^;]*\))\s*;", text)]
+
+
+def declarations(folder: pathlib.Path) -> str:
+    """One line for each field, typedef and function: what kind, name, text."""
+    lines = []
+    for header in sorted((folder / "merritt").glob("*.h")):
+        text = strip_comments(header.read_text())
+        for name, body in structs_of(text):
+            lines += [f"field {name}.{field} {declared}" for field, declared in struct_fields(body)]
+        lines += [f"typedef {name} {declared}" for name, declared in typedefs_of(text)]
+        lines += [f"function {name} {declared}" for name, declared in functions_of(text)]
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
 
 
 def enum_names(body: str) -> list[str]:
@@ -100,7 +142,7 @@ def probe_source(folder: pathlib.Path) -> str:
                            "cannot be recorded")
         for name, body in structs:
             lines.append(f'  printf("sizeof {name} %zu align %zu\\n", sizeof({name}), _Alignof({name}));')
-            for field in struct_fields(body):
+            for field, _ in struct_fields(body):
                 lines.append(f'  printf("offset {name}.{field} %zu size %zu\\n", offsetof({name}, {field}), '
                              f"sizeof((({name} *)0)->{field}));")
         for body in re.findall(r"\benum\s*(?:\w+\s*)?\{(.*?)\}", text, re.S):
@@ -126,7 +168,7 @@ def layout(folder: pathlib.Path) -> str:
         source.write_text(probe_source(folder))
         program = pathlib.Path(temporary) / "probe"
         util.capture([util.need("gcc"), "-std=c11", "-I", folder, source, "-o", program])
-        return util.capture([program])
+        return util.capture([program]) + declarations(folder)
 
 
 def symbols(library: pathlib.Path) -> str:
@@ -139,10 +181,8 @@ def symbols(library: pathlib.Path) -> str:
 
 
 def declared_functions(folder: pathlib.Path) -> set[str]:
-    found: set[str] = set()
-    for header in (folder / "merritt").glob("*.h"):
-        found |= set(re.findall(r"\bMERRITT_API\b[^;(]*?\b(merritt_\w+)\s*\(", strip_comments(header.read_text())))
-    return found
+    return {name for header in (folder / "merritt").glob("*.h")
+            for name, _ in functions_of(strip_comments(header.read_text()))}
 
 
 def dump(library: pathlib.Path, out: pathlib.Path) -> None:
@@ -200,7 +240,19 @@ def check() -> tuple[list[str], list[str]]:
     return breaks, additions
 
 
-def update() -> None:
+def released() -> str | None:
+    """The heading of CHANGELOG.md that says this version is out: with the commit it was made from."""
+    for line in (util.ROOT / "CHANGELOG.md").read_text().splitlines():
+        if re.match(rf"## {re.escape(VERSION)}\.\d+\b", line) and re.search(r"\b[0-9a-f]{7,40}\b", line.split(",", 1)[-1]):
+            return line
+    return None
+
+
+def update(force: bool = False) -> None:
+    heading = released()
+    if heading is not None and not force and (BASELINE / "layout.txt").is_file():
+        raise DevError(f"the baseline of {VERSION} is final: CHANGELOG.md says {heading.lstrip('# ')!r}. What has grown "
+                       "since belongs to the next version; --force-new writes it all the same")
     if not LIBRARY.exists():
         raise DevError("build/lib/libmerritt.so.1 is not built; run ./dev build")
     missing = declared_functions(HEADERS) - {line.split()[1].split("@")[0] for line in symbols(LIBRARY).splitlines()}
@@ -215,12 +267,12 @@ def update() -> None:
 
 
 def abi_check(words: list[str]) -> int:
-    if words == ["--update"]:
-        update()
+    if words in (["--update"], ["--update", "--force-new"]):
+        update("--force-new" in words)
         util.say(f"wrote {BASELINE.relative_to(util.ROOT)}")
         return 0
     if words:
-        raise DevError("the only option is --update")
+        raise DevError("the only options are --update and, with it, --force-new")
     breaks, additions = check()
     for line in additions:
         util.say(f"added: {line}")

@@ -14,7 +14,8 @@ from .totals import Totals
 from .util import DevError
 
 TIDY = util.ROOT / "tests" / "tidy"
-FAST_CHECKS = ["check_layers", "check_words", "check_tree", "check_docs", "readme_snippets", "check_headers"]
+FAST_CHECKS = ["check_layers", "check_words", "check_tree", "check_docs", "readme_snippets", "check_signatures",
+               "check_headers"]
 BINARY_CHECKS = ["binary_lint", "abi-check"]
 
 

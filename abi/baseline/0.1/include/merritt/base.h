@@ -5,13 +5,18 @@
  * Rules that hold for every function of the C ABI unless it says otherwise.
  *  Results   int32_t code, MERRITT_OK = 0. When `error` is not NULL, a failure stores an owned merritt_error there
  *            (release it with merritt_error_release) and success stores NULL. A call that fails changes nothing.
- *            No exception, signal, abort or output crosses the boundary.
+ *            No exception, signal, abort or output crosses the boundary. MERRITT_INTERNAL means that an invariant broke:
+ *            the handle of that call (the tenant's, where there is one) answers MERRITT_INTERNAL from then on and can only
+ *            be destroyed. An engine stays usable: what was being made for it was thrown away.
  *  Handles   merritt_engine, merritt_model, ... are values shaped like pointers. They are looked up, never
  *            dereferenced: a null, stale, foreign, wrong-kind or doubly destroyed handle gives
  *            MERRITT_INVALID_ARGUMENT or MERRITT_NOT_FOUND, also when another thread destroys it at the same time.
  *            Destroying a parent (engine > tenant > session > request; engine > model) ends its children.
  *  Structs   start with `uint32_t struct_size` = sizeof(the struct). Zero means default everywhere. A caller built
- *            against a newer header whose extra tail is not zero is refused with MERRITT_UNSUPPORTED.
+ *            against a newer header whose extra tail is not zero is refused with MERRITT_UNSUPPORTED; in a struct that is
+ *            filled for the caller such a tail is zeroed. Entries of an array that have no struct_size come
+ *            with a field `..._stride` = sizeof(one entry), 0 = its size in 0.1; the same rule holds for the tail of each.
+ *            merritt_string is frozen.
  *  Strings   UTF-8, pointer + length in bytes, not terminated. Input is borrowed for the call. Output buffers belong to
  *            the caller: `*length` tells the whole size; a buffer too small is filled with nothing and answers
  *            MERRITT_FAILED_PRECONDITION, so call once with capacity 0 to learn the size (this answers MERRITT_OK).
@@ -53,7 +58,7 @@ extern "C" {
 #define MERRITT_CORRUPT 10            /* a file or page that is not what it claims to be */
 #define MERRITT_BACKEND 11            /* the plugin or its device failed */
 #define MERRITT_OUT_OF_MEMORY 12
-#define MERRITT_INTERNAL 13           /* a broken invariant; the handle is unusable from now on */
+#define MERRITT_INTERNAL 13           /* a broken invariant; the handle can only be destroyed from now on */
 
 /* Who else is affected by a failure. */
 #define MERRITT_BLAST_REQUEST 0

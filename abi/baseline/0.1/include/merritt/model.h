@@ -18,7 +18,8 @@ extern "C" {
 #define MERRITT_KV_Q8_0 8
 #define MERRITT_KV_F32 256        /* ggml numbers f32 as 0, which is taken by "default" */
 
-/* Progress of a load in [0, 1]; non-zero cancels it. Called on the loading thread. */
+/* Progress of a load or an evaluation in [0, 1]; non-zero cancels it. Called on the thread that made the call, a few times
+ * a second or more often. */
 typedef int32_t (*merritt_progress_fn)(void *user, float fraction);
 
 typedef struct merritt_model_options {
@@ -80,30 +81,51 @@ MERRITT_API int32_t merritt_model_info_get(merritt_model model, merritt_model_in
 #define MERRITT_TOKENIZE_SPECIAL 2  /* the text of a special token becomes its id */
 MERRITT_API int32_t merritt_model_tokenize(merritt_model model, const char *text, size_t text_length, uint32_t flags,
                                            int32_t *tokens, size_t capacity, size_t *count, merritt_error **error);
-/* Text of tokens; flags: MERRITT_DETOKENIZE_*. Errors: INVALID_ARGUMENT (an id out of range). Since 0.1. */
-#define MERRITT_DETOKENIZE_SPECIAL 1 /* special tokens appear as their text; otherwise they are left out */
+/* Text of tokens that begin a text: the blank that SentencePiece puts before a text is taken off again. flags:
+ * MERRITT_DETOKENIZE_*. Errors: INVALID_ARGUMENT (an id out of range). Since 0.1. */
+#define MERRITT_DETOKENIZE_SPECIAL 1   /* special tokens appear as their text; otherwise they are left out */
+#define MERRITT_DETOKENIZE_CONTINUED 2 /* the tokens go on from others: a blank before the first one belongs to them */
 MERRITT_API int32_t merritt_model_detokenize(merritt_model model, const int32_t *tokens, size_t count, uint32_t flags,
                                              char *text, size_t capacity, size_t *length, merritt_error **error);
 
-/* One message of a conversation. */
+/* One message of a conversation. It will grow (tool calls): arrays of it come with message_stride. */
 typedef struct merritt_message {
     const char *role;               /* "system", "user", "assistant", ... as the template knows them */
     size_t role_length;
     const char *content;
     size_t content_length;
 } merritt_message;
+typedef struct merritt_chat_options {
+    uint32_t struct_size;
+    uint32_t flags;                 /* 0 */
+    const merritt_message *messages;
+    size_t n_messages;
+    uint32_t message_stride;        /* sizeof(merritt_message); 0 = its size in 0.1 */
+    uint32_t reserved;              /* 0 */
+} merritt_chat_options;
 /* Renders messages with the model's chat template, ending with the opening of the assistant's turn. The renderer is
  * bounded in steps, bytes and depth. Errors: UNSUPPORTED (no template, or one that uses something this version refuses,
- * by name and line), INVALID_ARGUMENT (the template's own complaint). Since 0.1. */
-MERRITT_API int32_t merritt_model_render_chat(merritt_model model, const merritt_message *messages, size_t n_messages,
-                                              char *text, size_t capacity, size_t *length, merritt_error **error);
+ * by name and line), INVALID_ARGUMENT (the template's own complaint; more than 64 MiB of messages). Since 0.1. */
+MERRITT_API int32_t merritt_model_render_chat(merritt_model model, const merritt_chat_options *options, char *text,
+                                              size_t capacity, size_t *length, merritt_error **error);
 
-/* Teacher-forced logits: runs `count` tokens from an empty cache and writes f32 logits [count, vocabulary], row-major.
- * flags: MERRITT_EVAL_*. Goes through the scheduler like any request of `tenant`. logits_length counts floats and must be
- * count * vocabulary. Errors: as merritt_session_submit. Since 0.1. */
+typedef struct merritt_eval_options {
+    uint32_t struct_size;
+    uint32_t flags;                 /* MERRITT_EVAL_* */
+    uint32_t deadline_ms;           /* from the call; 0 = none */
+    uint32_t reserved;              /* 0 */
+    merritt_progress_fn progress;   /* NULL = none; it is how a long evaluation is cancelled */
+    void *progress_user;
+} merritt_eval_options;
 #define MERRITT_EVAL_DECODE 1       /* feed the tokens one by one, in class generated */
+/* Teacher-forced logits: runs `count` tokens from an empty cache and writes f32 logits [count, vocabulary], row-major.
+ * options may be NULL. Goes through the scheduler like any request of `tenant` and returns when it has ended.
+ * logits_length counts floats and must be count * vocabulary; what is in the buffer after a failure is unspecified.
+ * Errors: as merritt_session_submit, DEADLINE_EXCEEDED, CANCELLED (by progress, or because the tenant, the model or the
+ * engine is being destroyed). Since 0.1. */
 MERRITT_API int32_t merritt_model_eval(merritt_model model, merritt_tenant tenant, const int32_t *tokens, size_t count,
-                                       uint32_t flags, float *logits, size_t logits_length, merritt_error **error);
+                                       const merritt_eval_options *options, float *logits, size_t logits_length,
+                                       merritt_error **error);
 
 /* Which kernel runs each node of the model's graph: one line a node, "index op kernel flops_share\n", for row class 0
  * (prompt) or 1 (generated). Errors: UNSUPPORTED (the backend does not tell). Since 0.1. */

@@ -35,6 +35,7 @@ MERRITT_API int32_t merritt_session_truncate(merritt_session session, uint32_t p
  * FAILED_PRECONDITION (a request is running). Since 0.1. */
 MERRITT_API int32_t merritt_session_fork(merritt_session session, merritt_session *out, merritt_error **error);
 
+/* Arrays of it come with logit_bias_stride. */
 typedef struct merritt_logit_bias {
     int32_t token;
     float bias;                 /* added to the logit; -INFINITY forbids the token */
@@ -57,6 +58,8 @@ typedef struct merritt_request_options {
     const merritt_message *messages;    /* a whole conversation, rendered by the model's chat template; what the
                                            session has cached of it is not run again */
     size_t n_messages;
+    uint32_t message_stride;            /* sizeof(merritt_message); 0 = its size in 0.1 */
+    uint32_t logit_bias_stride;         /* sizeof(merritt_logit_bias); 0 = its size in 0.1 */
     uint32_t max_tokens;                /* tokens to generate; 0 = 1024 */
     uint32_t min_tokens;                /* end-of-generation tokens are forbidden before */
     uint32_t n;                         /* samples sharing the prompt; 0 = 1, at most 64 */
@@ -71,11 +74,12 @@ typedef struct merritt_request_options {
     float presence_penalty;
     uint32_t penalty_last_n;            /* tokens the penalties look back on; 0 = all */
     uint32_t n_logit_bias;
-    const merritt_logit_bias *logit_bias;
-    const merritt_string *stop;         /* stop strings; the match is not part of the output */
     uint32_t n_stop;
-    uint32_t n_stop_tokens;
+    const merritt_logit_bias *logit_bias;
+    const merritt_string *stop;         /* stop strings, UTF-8; the match is not part of the output */
     const int32_t *stop_tokens;
+    uint32_t n_stop_tokens;
+    uint32_t reserved;                  /* 0 */
 } merritt_request_options;
 #define MERRITT_REQUEST_IGNORE_EOS 1    /* end-of-generation tokens do not end the generation */
 #define MERRITT_REQUEST_ECHO_SPECIAL 2  /* special tokens appear in the text */
