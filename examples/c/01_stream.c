@@ -54,8 +54,8 @@ static merritt_engine open_engine(const char* plugin_dir, const char* publisher_
   return engine;
 }
 
-/* Prints the text of a generation of at most `max_tokens` (0 = the default) as it comes. After `cancel_after` tokens (0 =
- * never) it asks the engine to stop. */
+/* Prints the text of a generation of at most `max_tokens` (0 = the default) as it comes. After `cancel_after` tokens (0
+ * = never) it asks the engine to stop. */
 static void stream(merritt_session session, const char* prompt, uint32_t max_tokens, int cancel_after) {
   merritt_error* error = NULL;
   /* readme: stream */
