@@ -64,7 +64,7 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   MERRITT_TRY(auto file, model::open_model(std::move(source)));
   model->file = std::make_unique<model::ModelFile>(std::move(file));
   MERRITT_CHECK(check_options(options.compile, model->file->info));
-  MERRITT_TRY(tokens::Vocabulary vocabulary, model::load_vocabulary(model->file->gguf));
+  MERRITT_TRY(tokens::Vocabulary vocabulary, model::load_vocabulary(*model->file));
   const std::string chat_template = vocabulary.chat_template;
   MERRITT_TRY(model->tokenizer, tokens::Tokenizer::create(std::move(vocabulary)));
   MERRITT_CHECK(attach_chat_template(*model, chat_template));

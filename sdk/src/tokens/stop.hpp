@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stop strings over streamed text. What may still become a stop string is held back; what is before a match is given
-// out, the match itself never. Threads: one at a time.
+// out, the match itself never. Of several stop strings the one that is complete first counts. Threads: one at a time.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace merritt::tokens {
 
 class StopMatcher {
  public:
-  explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+  explicit StopMatcher(std::vector<std::string> stops);
 
   // Appends to `out` what is certain not to belong to a stop string. True when one has matched: nothing more comes.
   bool push(std::string_view text, std::string& out);
