@@ -5,7 +5,7 @@
 
 namespace merritt::tokens {
 
-bool StopMatcher::push(std::string_view text, std::string& out) {
+bool StopMatcher::push(std::string_view text, std::string& out, bool may_match) {
   if (matched_) return true;
   if (stops_.empty()) {
     out += text;
@@ -14,7 +14,9 @@ bool StopMatcher::push(std::string_view text, std::string& out) {
   held_ += text;
   // The earliest match wins, as a reader would see it.
   size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  for (const std::string& stop : stops_) {
+    if (may_match) first = std::min(first, held_.find(stop));
+  }
   if (first != std::string::npos) {
     out.append(held_, 0, first);
     held_.clear();
