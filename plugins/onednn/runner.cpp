@@ -104,7 +104,7 @@ void Runner::drain(uint32_t active, uint32_t worker) noexcept {
   const uint32_t tasks = tasks_[active];
   Progress& progress = progress_[active];
   while (!stop_.load(std::memory_order_relaxed)) {
-    if (step_->cancel != nullptr && *step_->cancel != 0) {
+    if (cancel_requested(step_->cancel)) {
       stop_.store(true, std::memory_order_relaxed);
       return;
     }

@@ -12,6 +12,11 @@
 
 namespace merritt::plugin {
 
+/// Whether the host asks to stop; null = it never does. The flag is set by other threads while a step runs.
+inline bool cancel_requested(const volatile uint32_t* cancel) noexcept {
+  return cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
+}
+
 /// Where a plugin's bytes come from. The default takes them from the host; a device with a memory of its own charges
 /// the host and takes them there. take() gives zeroed bytes or null.
 class Memory {

@@ -29,7 +29,7 @@ void Runner::run(const mrt_step& step, const mrt_staging& staging, mrt_error* re
   const Plan& plan = model_->plan();
   const uint32_t wanted = step.outputs | kNeededByCache;
   for (uint32_t i = 0; i < plan.nodes.size(); ++i) {
-    if (step.cancel != nullptr && *step.cancel != 0) {
+    if (cancel_requested(step.cancel)) {
       fail(result, MRT_CANCELLED, MRT_BLAST_STEP, kNoIndex, "the step was cancelled");
       return;
     }

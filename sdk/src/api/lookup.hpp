@@ -76,6 +76,11 @@ inline Result<EnginePin> find_engine(merritt_engine handle) {
 // The shared part of every destroy function: in a child of fork() there is nothing to end.
 template <class Public, class End>
 Status destroy(Public handle, End&& end) {
+  {
+    // Asked before the handle is taken: a destroy that is refused has changed nothing. Requests wait for nobody.
+    const auto there = find(handle);
+    if (there.ok() && ObjectOf<Public>::kKind != Kind::kRequest) MERRITT_CHECK(there->engine().check_may_wait());
+  }
   auto found = find(handle, /*take=*/true);
   if (!found.ok()) {
     return found.status().code() == Code::kFailedPrecondition ? Status() : std::move(found).status();

@@ -23,7 +23,7 @@ inline constexpr size_t kLogRecordBytesMax = 4096;
 // Queues.
 inline constexpr uint32_t kRequestQueueMax = 4096;      // waiting requests of one model
 inline constexpr uint32_t kCommandQueueMax = 1u << 16;  // posted to the step thread and not yet run
-inline constexpr uint32_t kEventQueueMax = 1u << 16;    // events of one request nobody has read
+inline constexpr uint32_t kEventQueueMax = 1u << 16;    // events of one request nobody has read: then it fails
 
 // One request.
 inline constexpr size_t kPromptBytesMax = size_t{64} << 20;

@@ -76,10 +76,10 @@ Result<std::shared_ptr<Request>> Engine::submit(const std::shared_ptr<Session>& 
   }
   request->stats.submitted_ns = now_ns();
   request->stats.prompt_tokens = static_cast<uint32_t>(request->params.prompt.size());
-  if (!post([this, request] { begin(request); })) {
+  if (Status posted = post([this, request] { begin(request); }); !posted.ok()) {
     session->tenant->leave_queue();
     session->busy = false;
-    return Status(Code::kCancelled, "the engine is shutting down");
+    return posted;
   }
   return request;
 }
@@ -88,10 +88,12 @@ void Engine::cancel(Request& request) {
   if (request.cancelled.exchange(true)) return;
   // The request outlives the command: it is looked up by its number.
   std::weak_ptr<Request> weak = request.weak_from_this();
-  post([weak] {
+  // One for each request at most, so that no full queue refuses it. Nothing is left to cancel after a shutdown.
+  const auto command = [weak] {
     const auto alive = weak.lock();
     if (alive != nullptr && !alive->finished && alive->id != 0) alive->session->model->scheduler->cancel(alive->id);
-  });
+  };
+  (void)post(command, SIZE_MAX);
 }
 
 }  // namespace merritt::engine

@@ -9,7 +9,7 @@ StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stop
   std::erase_if(stops_, [](const std::string& stop) { return stop.empty(); });  // would match everywhere
 }
 
-bool StopMatcher::push(std::string_view text, std::string& out) {
+bool StopMatcher::push(std::string_view text, std::string& out, bool may_match) {
   if (matched_) return true;
   if (stops_.empty()) {
     out += text;
@@ -20,7 +20,7 @@ bool StopMatcher::push(std::string_view text, std::string& out) {
   // the answer is the same.
   size_t first = std::string::npos, end = std::string::npos;
   for (const std::string& stop : stops_) {
-    const size_t at = held_.find(stop);
+    const size_t at = may_match ? held_.find(stop) : std::string::npos;
     if (at == std::string::npos) continue;
     if (at + stop.size() < end || (at + stop.size() == end && at < first)) first = at, end = at + stop.size();
   }

@@ -14,7 +14,8 @@ class StopMatcher {
   explicit StopMatcher(std::vector<std::string> stops);
 
   // Appends to `out` what is certain not to belong to a stop string. True when one has matched: nothing more comes.
-  bool push(std::string_view text, std::string& out);
+  // may_match false: no stop string may end with this text; one that begins in it is still found later.
+  bool push(std::string_view text, std::string& out, bool may_match = true);
   void flush(std::string& out);  // at the end without a match: what was held back
 
  private:
