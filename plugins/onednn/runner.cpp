@@ -115,6 +115,10 @@ void Runner::drain(uint32_t active, uint32_t worker) noexcept {
   }
 }
 
+bool Runner::is_done(uint32_t active) const noexcept {
+  return progress_[active].done.load(std::memory_order_acquire) == tasks_[active];
+}
+
 void Runner::wait_for(uint32_t active) const noexcept {
   for (uint32_t spins = 0; progress_[active].done.load(std::memory_order_acquire) < tasks_[active]; ++spins) {
     if (stop_.load(std::memory_order_relaxed)) return;
@@ -148,7 +152,9 @@ void Runner::run(const mrt_step& step, const mrt_staging& staging, mrt_error* re
   const int32_t code = host_->gang(members, [&](uint32_t, uint32_t worker) { gang_body(worker); });
   if (code == MRT_UNSUPPORTED) {
     for (uint32_t a = 0; a < n_active_; ++a) {
-      host_->parallel(members, [&](uint32_t, uint32_t worker) { drain(a, worker); });
+      // A member the host leaves out is no loss as long as the others do its tasks.
+      (void)host_->parallel(members, [&](uint32_t, uint32_t worker) { drain(a, worker); });
+      if (!is_done(a)) break;
     }
   } else if (code != MRT_OK) {
     fail(result, MRT_BACKEND, MRT_BLAST_STEP, kNoIndex, "the host's executor failed with code %d", code);
@@ -156,6 +162,12 @@ void Runner::run(const mrt_step& step, const mrt_staging& staging, mrt_error* re
   }
   if (stop_.load(std::memory_order_relaxed)) {
     fail(result, MRT_CANCELLED, MRT_BLAST_STEP, kNoIndex, "the step was cancelled");
+    return;
+  }
+  for (uint32_t a = 0; a < n_active_; ++a) {
+    if (is_done(a)) continue;
+    fail(result, MRT_BACKEND, MRT_BLAST_STEP, kNoIndex, "the host's executor left phase %u of %u undone", a, n_active_);
+    return;
   }
 }
 
