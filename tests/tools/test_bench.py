@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import pathlib
 import subprocess
+import sys
 
 import pytest
-from merritt_command import Merritt
+from merritt_command import ROOT, Merritt
 
 
 def test_bench_measures(merritt: Merritt, model_path: pathlib.Path) -> None:
@@ -68,3 +69,22 @@ def test_micro_benchmarks_report_as_json(program: pathlib.Path) -> None:
     runs = {run["name"]: run for run in json.loads(done.stdout)["benchmarks"]}
     assert {name.split("/")[0] for name in runs} == {"gemv", "prompt", "attention"}
     assert all(run["iterations"] > 0 and not run.get("error_occurred") for run in runs.values())
+
+
+@pytest.mark.parametrize(("peer_speed", "code"), [(1e-3, 0), (1e9, 1)], ids=["slower peer", "faster peer"])
+def test_the_comparison_with_llama_cpp_decides(
+    model_path: pathlib.Path, tmp_path: pathlib.Path, peer_speed: float, code: int
+) -> None:
+    """The script's arithmetic and verdict, with a stand-in for llama.cpp's side."""
+    peer = tmp_path / "peer"
+    report = {"prefill_tokens_per_s": [peer_speed] * 3, "decode_tokens_per_s": [peer_speed] * 3, "peak_rss_mib": 50}
+    peer.write_text(f"#!/bin/sh\necho '{json.dumps(report)}'\n")
+    peer.chmod(0o755)
+    done = subprocess.run([sys.executable, ROOT / "tests" / "bench" / "llama_compare.py", "--model", model_path, "--pairs", "2",
+                           "-p", "16", "-n", "4", "--peer", peer, "--check"], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    out = json.loads(done.stdout)
+    assert out["prefill"]["llama.cpp"] == peer_speed
+    assert out["prefill"]["ratio"] == pytest.approx(out["prefill"]["merritt"] / peer_speed)
+    assert out["rss_mib"]["merritt_range"][1] <= out["rss_limit_mib"]
+    assert [failure.split()[0] for failure in out["failures"]] == (["prefill", "decode"] if code else [])
