@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -20,8 +22,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 WARNINGS = "-Wall -Wextra -Wpedantic -Werror"
 
 
-def run(*words: str | pathlib.Path, quiet: bool = False) -> str:
-    done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def run(*words: str | pathlib.Path, quiet: bool = False, cwd: pathlib.Path | None = None) -> str:
+    done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd)
     if done.returncode != 0:
         sys.exit(f"{' '.join(str(w) for w in words)}\nfailed with exit code {done.returncode}:\n{done.stdout[-4000:]}")
     if not quiet:
@@ -34,6 +36,18 @@ def first_publisher(plugins: pathlib.Path) -> tuple[str, str]:
     if not publishers:
         sys.exit(f"{plugins / 'trust.json'} names no publisher")
     return publishers[0]["name"], publishers[0]["key"]
+
+
+def build_without_cmake(folder: pathlib.Path, prefix: pathlib.Path) -> None:
+    """What the page says to someone who uses pkg-config."""
+    page = (HERE.parent / "docs" / "howto" / "embed_in_c.md").read_text(encoding="utf-8")
+    lines = re.search(r"```sh\n(.*?pkg-config.*?)```", page, re.DOTALL)
+    if lines is None:
+        sys.exit("docs/howto/embed_in_c.md has no shell block with pkg-config")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(HERE / "c" / "01_stream.c", folder / "my_program.c")
+    os.environ.pop("LD_LIBRARY_PATH", None)  # the run path must do
+    run("sh", "-ec", lines[1].replace("PREFIX", str(prefix)), quiet=True, cwd=folder)
 
 
 def main() -> int:
@@ -56,6 +70,9 @@ def main() -> int:
         for program in ("c_01_stream", "cpp_01_stream", "cpp_02_two_tenants"):
             print(f"== {program}", flush=True)
             run(work / "build" / program, model, plugins, name, key)
+        print("== my_program, with the shell lines of docs/howto/embed_in_c.md", flush=True)
+        build_without_cmake(work / "plain", prefix)
+        run(work / "plain" / "my_program", model, plugins, name, key)
         print("== merritt run (installed)", flush=True)
         run(prefix / "bin" / "merritt", "run", "-m", model, "--raw", "-p", "Once upon a time", "-n", "16")
         if flags.python:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The signed manifest of a plugin, `<plugin>.so.manifest`. The payload is a canonical single-segment message kept as bytes:
-# what was signed is what is read, whatever encoder wrote it. Fields are only ever added, at the end.
+# what was signed is what is read. A field more is another formatVersion: readers refuse what they do not know.
 @0xd1a6c2f07b3e9584;
 
 using Cxx = import "/capnp/c++.capnp";

@@ -54,14 +54,15 @@ static merritt_engine open_engine(const char* plugin_dir, const char* publisher_
   return engine;
 }
 
-/* Prints the text of a generation as it comes. After `cancel_after` tokens (0 = never) it asks the engine to stop. */
-static void stream(merritt_session session, const char* prompt, int cancel_after) {
+/* Prints the text of a generation of at most `max_tokens` (0 = the default) as it comes. After `cancel_after` tokens (0
+ * = never) it asks the engine to stop. */
+static void stream(merritt_session session, const char* prompt, uint32_t max_tokens, int cancel_after) {
   merritt_error* error = NULL;
   /* readme: stream */
   merritt_request_options options = {.struct_size = sizeof options};
   options.text = prompt;
   options.text_length = strlen(prompt);
-  options.max_tokens = 64;
+  options.max_tokens = max_tokens;
 
   merritt_request request = NULL;
   check(merritt_session_submit(session, &options, &request, &error), error, "submit");
@@ -93,8 +94,8 @@ int main(int argc, char** argv) {
   merritt_session session = NULL;
   check(merritt_session_create(tenant, model, NULL, &session, &error), error, "session");
 
-  stream(session, prompt, 0);
-  stream(session, " And then", 8);
+  stream(session, prompt, 64, 0);
+  stream(session, " And then", 0, 8);
 
   /* Destroying the engine would end all of them; one by one shows the order. */
   check(merritt_session_destroy(session, &error), error, "session");

@@ -2,12 +2,11 @@
 #include "onednn/isa.hpp"
 
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "oneapi/dnnl/dnnl.h"
+#include "support/os/amx.hpp"
 
 namespace merritt::onednn {
 namespace {
@@ -28,12 +27,6 @@ uint64_t saved_state() noexcept {
   uint32_t low = 0, high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (static_cast<uint64_t>(high) << 32) | low;
-}
-
-// AMX tile data is saved only for a process that asked for it (Linux 5.16 and later).
-bool amx_permission() noexcept {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 dnnl_cpu_isa_t library_isa(uint32_t level) noexcept {
@@ -66,7 +59,7 @@ int32_t choose_isa(const plugin::Host& host, IsaChoice* out, mrt_error* err) {
                              "this plugin needs AVX2, FMA and F16C; the CPU offers level %u: use the reference plugin",
                              machine);
   }
-  if (level == MRT_ISA_AMX && !amx_permission()) {
+  if (level == MRT_ISA_AMX && !plugin::os::request_amx()) {
     host.log(2, "onednn: the kernel refused the AMX permission; running on AVX-512");
     level = MRT_ISA_VNNI;
   }

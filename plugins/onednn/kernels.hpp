@@ -9,8 +9,11 @@
 
 namespace merritt::onednn {
 
-/// A row as signed bytes for the products of GENERATED rows: [int8 x padded][f32 scale per 32][int32 sum per 16].
-inline uint64_t q8_row_bytes(uint64_t padded) noexcept { return padded + padded / 32 * 12; }
+/// A row as 15-bit integers for the products of GENERATED rows, in two planes of signed bytes, q = 128 high + low with
+/// low in [-64, 63]: [high x padded][low x padded][f32 scale per 32][int32 sum of q per 16]. One plane alone is too
+/// coarse: beside a channel that is a hundred times larger than its 31 neighbours, as decoder models have them, 8 bits
+/// leave little of the neighbours.
+inline uint64_t q15_row_bytes(uint64_t padded) noexcept { return 2 * padded + padded / 32 * 12; }
 
 enum class Act : uint32_t {
   kNone = 0,
@@ -45,12 +48,12 @@ struct Kernels {
   const char* name;      // "avx2", "avx512", "vnni"
   uint32_t isa;          // MRT_ISA_*
   bool bf16;             // panel_bf16 and to_bf16 pay off
-  const char* dot_name;  // what gemv_q8 is made of, for traces
+  const char* dot_name;  // what gemv_q15 is made of, for traces
 
-  // y[row] = w x for m rows. act: rows in q8 form, act_bytes apart; x: f32 rows, stride floats apart. Writes columns
+  // y[row] = w x for m rows. act: rows in q15 form, act_bytes apart; x: f32 rows, stride floats apart. Writes columns
   // [16 g0, min(16 g1, rows)) of each out[i]; bias may be null.
-  void (*gemv_q8)(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-                  float* const* out, const float* bias);
+  void (*gemv_q15)(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                   float* const* out, const float* bias);
   void (*gemv_f32)(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m,
                    float* const* out, const float* bias);
   // Weights of groups [g0, g0 + n) as a matrix panel [input][16 n]; bf16 in pairs of inputs: [input / 2][16 n][2].

@@ -78,8 +78,8 @@ void Runner::generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk
   for (uint32_t i = 0; i < n; ++i) w.out[i] = row_as<float>(op.out, rows.n_prompt + i);
   const uint64_t g0 = piece * chunk, g1 = std::min(m.groups, g0 + chunk);
   const float* bias = model_->vector(op.bias);
-  if (op.generated_q8) {
-    k_->gemv_q8(m, g0, g1, row(op.in_q8, rows.n_prompt), q8_row_bytes(m.padded), n, w.out, bias);
+  if (op.generated_q15) {
+    k_->gemv_q15(m, g0, g1, row(op.in_q15, rows.n_prompt), q15_row_bytes(m.padded), n, w.out, bias);
   } else {
     k_->gemv_f32(m, g0, g1, row_as<float>(op.in, rows.n_prompt), m.cols, n, w.out, bias);
   }

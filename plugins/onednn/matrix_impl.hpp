@@ -20,26 +20,26 @@ MERRITT_INLINE void put_group(F v, const Packed& w, uint64_t g, float* out, cons
   }
 }
 
-// One 32-group of sixteen rows times one activation row.
+// One 32-group of sixteen rows times one activation row: integers throughout the group (at most 255 x 16319 x 32, which
+// 28 bits hold), f32 across groups.
 template <class T>
-MERRITT_INLINE F q8_step(const I* c, const F* scale, const F* min, const int8_t* q, float d, const int32_t* sums,
-                         F acc) {
+MERRITT_INLINE F q15_step(const I* c, const F* scale, const F* min, const int8_t* high, const int8_t* low, float d,
+                          const int32_t* sums, F acc) {
   constexpr bool kSigned = T::kWide && Simd::kSignedWide;
   constexpr int kOffset = kSigned ? 0 : T::kOffset;
   I part[2];
   for (int h = 0; h < 2; ++h) {
-    I a = Simd::set1_i32(-kOffset * sums[h]), b = Simd::set1_i32(0);
-    for (int i = 0; i < 4; i += 2) {
-      const int at = 4 * h + i;
+    I a = Simd::set1_i32(0), b = Simd::set1_i32(-kOffset * sums[h]);
+    for (int at = 4 * h; at < 4 * h + 4; ++at) {
       if constexpr (kSigned) {
-        a = Simd::dot_signed(a, c[at], Simd::broadcast4(q + 4 * at));
-        b = Simd::dot_signed(b, c[at + 1], Simd::broadcast4(q + 4 * at + 4));
+        a = Simd::dot_signed(a, c[at], Simd::broadcast4(high + 4 * at));
+        b = Simd::dot_signed(b, c[at], Simd::broadcast4(low + 4 * at));
       } else {
-        a = Simd::dot(a, c[at], Simd::broadcast4(q + 4 * at));
-        b = Simd::dot(b, c[at + 1], Simd::broadcast4(q + 4 * at + 4));
+        a = Simd::dot(a, c[at], Simd::broadcast4(high + 4 * at));
+        b = Simd::dot(b, c[at], Simd::broadcast4(low + 4 * at));
       }
     }
-    part[h] = Simd::add_i(a, b);
+    part[h] = Simd::add_i(Simd::template shift_left<7>(a), b);
   }
   const F da = Simd::set1(d);
   if constexpr (T::kHalves) {
@@ -58,8 +58,8 @@ MERRITT_INLINE F q8_step(const I* c, const F* scale, const F* min, const int8_t*
 }
 
 template <class T, int M>
-void gemv_q8_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, float* const* out,
-                   const float* bias) {
+void gemv_q15_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, float* const* out,
+                    const float* bias) {
   const uint8_t* p = w.group(g);
   const int8_t* q[M];
   const uint8_t* d[M];
@@ -68,7 +68,7 @@ void gemv_q8_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act
   for (int m = 0; m < M; ++m) {
     const uint8_t* row = act + static_cast<uint64_t>(m) * act_bytes;
     q[m] = reinterpret_cast<const int8_t*>(row);
-    d[m] = row + w.padded;
+    d[m] = row + 2 * w.padded;
     s[m] = d[m] + w.padded / 32 * 4;
     acc[m] = Simd::zero();
   }
@@ -89,25 +89,25 @@ void gemv_q8_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act
         int32_t sums[2];
         std::memcpy(&da, d[m] + at * 4, 4);
         std::memcpy(sums, s[m] + at * 8, 8);
-        acc[m] = q8_step<T>(c, scale, min, q[m] + at * 32, da, sums, acc[m]);
+        acc[m] = q15_step<T>(c, scale, min, q[m] + at * 32, q[m] + w.padded + at * 32, da, sums, acc[m]);
       }
     }
   }
   for (int m = 0; m < M; ++m) put_group(acc[m], w, g, out[m], bias);
 }
 
-inline void gemv_q8(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-                    float* const* out, const float* bias) {
+inline void gemv_q15(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                     float* const* out, const float* bias) {
   with_quant_type(w.type, [&](auto trait) {
     using T = decltype(trait);
     for (uint64_t g = g0; g < g1; ++g) {
       uint32_t i = 0;
-      for (; i + 4 <= m; i += 4) gemv_q8_group<T, 4>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
+      for (; i + 4 <= m; i += 4) gemv_q15_group<T, 4>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
       if (i + 2 <= m) {
-        gemv_q8_group<T, 2>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
+        gemv_q15_group<T, 2>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
         i += 2;
       }
-      if (i < m) gemv_q8_group<T, 1>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
+      if (i < m) gemv_q15_group<T, 1>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
     }
   });
 }

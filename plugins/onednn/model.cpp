@@ -178,7 +178,7 @@ void Model::kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t by
       } else {
         const TypeInfo* type = type_info(matrices_[op.matrix].type);
         std::snprintf(to, bytes, "own:gemv_%s_%s", type->name,
-                      op.generated_q8 ? isa_.kernels->dot_name : isa_.kernels->name);
+                      op.generated_q15 ? isa_.kernels->dot_name : isa_.kernels->name);
       }
       return;
     }

@@ -173,10 +173,13 @@ inline void softcap_rows(const float* x, float cap, float* y, uint64_t n) {
       });
 }
 
-// Scale of the largest magnitude in 32 inputs; the sums are what the unsigned codes' offset costs.
+// Scale of the largest magnitude in 32 inputs; the sums are what the unsigned codes' offset costs. The last bits of the
+// integer become the low plane, rounded to nearest, so that high stays in [-127, 127].
 inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) {
-  auto* q = reinterpret_cast<int8_t*>(row);
-  uint8_t *d = row + padded, *s = d + padded / 32 * 4;
+  constexpr float kLargest = 127 * 128;
+  auto *high = reinterpret_cast<int8_t*>(row), *low = high + padded;
+  uint8_t *d = row + 2 * padded, *s = d + padded / 32 * 4;
+  const I half = Simd::set1_i32(64), mask = Simd::set1_i32(127);
   for (uint64_t k = 0; k < padded; k += 32, d += 4, s += 8) {
     F v[2];
     for (uint64_t h = 0; h < 2; ++h) {
@@ -186,12 +189,14 @@ inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) 
     const float largest = Simd::largest(Simd::max(Simd::abs(v[0]), Simd::abs(v[1])));
     // A not-a-number or infinite input makes the sum of the block so, and with it the scale: it is not lost.
     const float probe = Simd::sum(Simd::mul(Simd::add(v[0], v[1]), Simd::zero()));
-    const float scale = largest / 127.0f + probe;
-    const F inverse = Simd::set1(largest > 0.0f ? 127.0f / largest : 0.0f);
+    const float scale = largest / kLargest + probe;
+    const F inverse = Simd::set1(largest > 0.0f ? kLargest / largest : 0.0f);
     int32_t sums[2];
     for (uint64_t h = 0; h < 2; ++h) {
       const I r = Simd::round(Simd::mul(v[h], inverse));
-      Simd::store_i8(q + k + 16 * h, r);
+      const I rounded = Simd::add_i(r, half);
+      Simd::store_i8(high + k + 16 * h, Simd::template shift_right_signed<7>(rounded));
+      Simd::store_i8(low + k + 16 * h, Simd::sub_i(Simd::and_i(rounded, mask), half));
       sums[h] = Simd::sum_i(r);
     }
     std::memcpy(d, &scale, 4);

@@ -104,7 +104,7 @@ void Runner::drain(uint32_t active, uint32_t worker) noexcept {
   const uint32_t tasks = tasks_[active];
   Progress& progress = progress_[active];
   while (!stop_.load(std::memory_order_relaxed)) {
-    if (step_->cancel != nullptr && *step_->cancel != 0) {
+    if (cancel_requested(step_->cancel)) {
       stop_.store(true, std::memory_order_relaxed);
       return;
     }
@@ -113,6 +113,10 @@ void Runner::drain(uint32_t active, uint32_t worker) noexcept {
     task(phase, i, worker);
     progress.done.fetch_add(1, std::memory_order_release);
   }
+}
+
+bool Runner::is_done(uint32_t active) const noexcept {
+  return progress_[active].done.load(std::memory_order_acquire) == tasks_[active];
 }
 
 void Runner::wait_for(uint32_t active) const noexcept {
@@ -148,7 +152,9 @@ void Runner::run(const mrt_step& step, const mrt_staging& staging, mrt_error* re
   const int32_t code = host_->gang(members, [&](uint32_t, uint32_t worker) { gang_body(worker); });
   if (code == MRT_UNSUPPORTED) {
     for (uint32_t a = 0; a < n_active_; ++a) {
-      host_->parallel(members, [&](uint32_t, uint32_t worker) { drain(a, worker); });
+      // A member the host leaves out is no loss as long as the others do its tasks.
+      (void)host_->parallel(members, [&](uint32_t, uint32_t worker) { drain(a, worker); });
+      if (!is_done(a)) break;
     }
   } else if (code != MRT_OK) {
     fail(result, MRT_BACKEND, MRT_BLAST_STEP, kNoIndex, "the host's executor failed with code %d", code);
@@ -156,6 +162,12 @@ void Runner::run(const mrt_step& step, const mrt_staging& staging, mrt_error* re
   }
   if (stop_.load(std::memory_order_relaxed)) {
     fail(result, MRT_CANCELLED, MRT_BLAST_STEP, kNoIndex, "the step was cancelled");
+    return;
+  }
+  for (uint32_t a = 0; a < n_active_; ++a) {
+    if (is_done(a)) continue;
+    fail(result, MRT_BACKEND, MRT_BLAST_STEP, kNoIndex, "the host's executor left phase %u of %u undone", a, n_active_);
+    return;
   }
 }
 

@@ -71,6 +71,7 @@ class Runner {
   void drain(uint32_t active, uint32_t worker) noexcept;
   void gang_body(uint32_t worker) noexcept;
   void wait_for(uint32_t active) const noexcept;
+  bool is_done(uint32_t active) const noexcept;
   void task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
   bool wanted(uint32_t needed_by) const noexcept { return (needed_by & mask_) != 0; }
   // rows.cpp

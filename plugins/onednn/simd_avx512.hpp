@@ -128,6 +128,11 @@ struct Simd {
   MERRITT_INLINE I and_i(I a, I b) { return _mm512_and_si512(a, b); }
   MERRITT_INLINE I or_i(I a, I b) { return _mm512_or_si512(a, b); }
   MERRITT_INLINE I add_i(I a, I b) { return _mm512_add_epi32(a, b); }
+  MERRITT_INLINE I sub_i(I a, I b) { return _mm512_sub_epi32(a, b); }
+  template <int N>
+  MERRITT_INLINE I shift_right_signed(I v) {
+    return _mm512_srai_epi32(v, N);
+  }
   template <int N>
   MERRITT_INLINE I shift_right(I v) {
     return _mm512_srli_epi32(v, N);

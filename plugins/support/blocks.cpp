@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "support/blocks_k.hpp"
 #include "support/numbers.hpp"
@@ -82,15 +83,21 @@ void open_block(uint32_t type, const uint8_t* b, float* out) noexcept {
   }
 }
 
+// A value that is no number spoils its whole block: a cache must not turn a fault into plausible numbers.
 void close_q8_0(const float* in, uint8_t* b) noexcept {
   float largest = 0.0f;
-  for (int i = 0; i < 32; ++i) largest = std::fmax(largest, std::fabs(in[i]));
-  const float d = largest / 127.0f;
-  const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
+  bool finite = true;
+  for (int i = 0; i < 32; ++i) {
+    largest = std::fmax(largest, std::fabs(in[i]));
+    finite &= std::isfinite(in[i]);
+  }
+  const float d = finite ? largest / 127.0f : std::numeric_limits<float>::quiet_NaN();
+  const float reciprocal = d != 0.0f ? 1.0f / d : 0.0f;
+  const float inverse = std::isfinite(reciprocal) ? reciprocal : 0.0f;  // d may be too small to have one
   const uint16_t h = f32_to_f16(d);
   std::memcpy(b, &h, sizeof h);
   for (int i = 0; i < 32; ++i) {
-    const float scaled = in[i] * inverse;
+    const float scaled = finite ? in[i] * inverse : 0.0f;
     const float away = scaled < 0.0f ? scaled - 0.5f : scaled + 0.5f;  // half away from zero
     const int q = away >= 127.0f ? 127 : away <= -127.0f ? -127 : static_cast<int>(away);
     b[2 + i] = static_cast<uint8_t>(static_cast<int8_t>(q));

@@ -12,6 +12,11 @@
 
 namespace merritt::plugin {
 
+/// Whether the host asks to stop; null = it never does. The flag is set by other threads while a step runs.
+inline bool cancel_requested(const volatile uint32_t* cancel) noexcept {
+  return cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
+}
+
 /// Where a plugin's bytes come from. The default takes them from the host; a device with a memory of its own charges
 /// the host and takes them there. take() gives zeroed bytes or null.
 class Memory {
@@ -34,12 +39,18 @@ class Host final : public Memory {
   int32_t charge(uint32_t kind, int64_t bytes) const noexcept { return host_.charge(host_.ctx, kind, bytes); }
   void log(uint32_t level, const char* text) const noexcept;
 
-  /// body(i, worker) for i in [0, n). MRT_OK, or the code of the first body that threw.
+  /// body(i, worker) for i in [0, n). MRT_OK; the code of a body that threw; MRT_BACKEND when the host left bodies out,
+  /// and then what they compute is stale.
   template <class F>
-  int32_t parallel(uint32_t n, F&& body) const noexcept {
+  [[nodiscard]] int32_t parallel(uint32_t n, F&& body) const noexcept {
     Loop<std::remove_reference_t<F>> loop{&body};
-    host_.parallel(host_.ctx, n, &Loop<std::remove_reference_t<F>>::call, &loop);
-    return loop.code.load(std::memory_order_relaxed);
+    try {
+      host_.parallel(host_.ctx, n, &Loop<std::remove_reference_t<F>>::call, &loop);
+    } catch (...) {
+      return MRT_BACKEND;
+    }
+    const int32_t code = loop.code.load(std::memory_order_relaxed);
+    return code == MRT_OK && loop.ran.load(std::memory_order_acquire) < n ? MRT_BACKEND : code;
   }
   /// All n <= n_workers() bodies at the same time, barriers allowed (a body inside a gang must not throw).
   /// MRT_UNSUPPORTED: nothing was called, use parallel.
@@ -47,7 +58,12 @@ class Host final : public Memory {
   int32_t gang(uint32_t n, F&& body) const noexcept {
     if (host_.gang == nullptr) return MRT_UNSUPPORTED;
     Loop<std::remove_reference_t<F>> loop{&body};
-    const int32_t code = host_.gang(host_.ctx, n, &Loop<std::remove_reference_t<F>>::call, &loop);
+    int32_t code = MRT_BACKEND;
+    try {
+      code = host_.gang(host_.ctx, n, &Loop<std::remove_reference_t<F>>::call, &loop);
+    } catch (...) {
+      return MRT_BACKEND;
+    }
     return code != MRT_OK ? code : loop.code.load(std::memory_order_relaxed);
   }
   bool has_gang() const noexcept { return host_.gang != nullptr; }
@@ -57,6 +73,7 @@ class Host final : public Memory {
   struct Loop {
     F* body;
     std::atomic<int32_t> code{MRT_OK};
+    std::atomic<uint32_t> ran{0};
     static void call(void* arg, uint32_t i, uint32_t worker) noexcept {
       auto* self = static_cast<Loop*>(arg);
       try {
@@ -66,6 +83,7 @@ class Host final : public Memory {
       } catch (...) {
         self->code.store(MRT_INTERNAL, std::memory_order_relaxed);
       }
+      self->ran.fetch_add(1, std::memory_order_release);
     }
   };
   mrt_host host_{};

@@ -10,6 +10,7 @@ namespace {
 constexpr uint32_t kMaxPageTokens = 4096;
 constexpr uint32_t kMaxPages = 1u << 24;
 constexpr uint64_t kMaxPlane = 1ull << 28;
+constexpr uint64_t kMaxPool = 1ull << 48;  // no address space holds more
 
 uint64_t operand_bytes(const KvGeometry& g, uint32_t kv_heads, uint32_t dim) noexcept {
   return static_cast<uint64_t>(g.page_tokens) * kv_heads * (dim / g.unit_elements) * g.unit_bytes;
@@ -92,6 +93,7 @@ int32_t make_geometry(const Plan& plan, const mrt_kv_policy& policy, const KvLay
                   type->name);
     }
   }
+  uint64_t pool = 0;
   for (uint32_t g = 0; g < geometry.n_groups; ++g) {
     geometry.n_pages[g] = policy.n_pages[g];
     geometry.n_hot[g] = policy.n_hot[g];
@@ -102,6 +104,13 @@ int32_t make_geometry(const Plan& plan, const mrt_kv_policy& policy, const KvLay
     if (group.plane_bytes == 0 || group.plane_bytes > kMaxPlane) {
       return fail_call(err, MRT_UNSUPPORTED, "kv policy: a plane of group %u would take %llu bytes", g,
                        static_cast<unsigned long long>(group.plane_bytes));
+    }
+    uint64_t page = 0, pages = 0;
+    if (__builtin_mul_overflow(group.plane_bytes, group.n_planes, &page) ||
+        __builtin_mul_overflow(page, geometry.n_pages[g], &pages) || __builtin_add_overflow(pool, pages, &pool) ||
+        page > kMaxPool || pool > kMaxPool) {
+      return fail_call(err, MRT_UNSUPPORTED, "kv policy: %u pages of %u planes of %llu bytes in group %u are too many",
+                       geometry.n_pages[g], group.n_planes, static_cast<unsigned long long>(group.plane_bytes), g);
     }
   }
   *out = geometry;

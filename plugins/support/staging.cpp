@@ -14,7 +14,7 @@ class Cutter {
   template <class T>
   void cut(T** field, uint64_t n) noexcept {
     if (base_ != nullptr) *field = reinterpret_cast<T*>(base_ + at_);
-    at_ += (n * sizeof(T) + 63) / 64 * 64;
+    at_ += (n * sizeof(T) + 63) / 64 * 64;  // NOLINT(bugprone-sizeof-expression): arrays of pointers are meant
   }
   uint64_t bytes() const noexcept { return at_; }
 

@@ -63,7 +63,7 @@ class SlotState {
   int32_t abort(mrt_error* err) noexcept;  // to kIdle; the caller has waited
   SlotPhase phase() const noexcept { return phase_; }
   const mrt_step& step() const noexcept { return step_; }
-  bool cancelled() const noexcept { return step_.cancel != nullptr && *step_.cancel != 0; }
+  bool cancelled() const noexcept { return cancel_requested(step_.cancel); }
 
  private:
   SlotPhase phase_ = SlotPhase::kIdle;

@@ -20,7 +20,7 @@ class WeightReader {
   int32_t read(uint32_t weight, uint64_t offset, void* dst, uint64_t bytes, mrt_error* err) const noexcept;
   /// All of a weight as f32, row by row (small ones: norms, biases). out holds rows * cols.
   int32_t read_f32(uint32_t weight, float* out, mrt_error* err) const;
-  bool cancelled() const noexcept { return cancel_ != nullptr && *cancel_ != 0; }
+  bool cancelled() const noexcept { return cancel_requested(cancel_); }
 
  private:
   const mrt_weights* source_;

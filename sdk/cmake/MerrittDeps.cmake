@@ -1,5 +1,5 @@
 # Every third-party library, as one target each: merritt::{onednn,capnp,boost_dll,spdlog,crypto,json,cli11,utf8proc,
-# pcre2,gtest,benchmark}, and merritt_capnp_schema(TARGET FILE.capnp...). What ends up inside libmerritt.so or a plugin
+# gtest,benchmark}, and merritt_capnp_schema(TARGET FILE.capnp...). What ends up inside libmerritt.so or a plugin
 # is static, position independent and hidden. `./dev setup` installs the packages and builds the two from source.
 include_guard(GLOBAL)
 find_package(Threads REQUIRED)
@@ -118,12 +118,6 @@ merritt_find_archive(MERRITT_UTF8PROC_ARCHIVE libutf8proc.a libutf8proc-dev)
 merritt_header_library(utf8proc "${MERRITT_UTF8PROC_INCLUDE}")
 target_compile_definitions(merritt_dep_utf8proc INTERFACE UTF8PROC_STATIC)
 target_link_libraries(merritt_dep_utf8proc INTERFACE "${MERRITT_UTF8PROC_ARCHIVE}")
-
-merritt_find_header(MERRITT_PCRE2_INCLUDE pcre2.h libpcre2-dev)
-merritt_find_archive(MERRITT_PCRE2_ARCHIVE libpcre2-8.a libpcre2-dev)
-merritt_header_library(pcre2 "${MERRITT_PCRE2_INCLUDE}")
-target_compile_definitions(merritt_dep_pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8 PCRE2_STATIC)
-target_link_libraries(merritt_dep_pcre2 INTERFACE "${MERRITT_PCRE2_ARCHIVE}")
 
 if(MERRITT_TOOLS)
   merritt_find_header(MERRITT_CLI11_INCLUDE CLI/CLI.hpp libcli11-dev)

@@ -145,40 +145,55 @@ void repeat_once(const BenchFlags& flags, Tenant& tenant, const Model& model, co
     results.prefill.values.push_back(flags.batch * flags.prompt / timing.until_all_first);
     results.first_token.values.push_back(timing.until_all_first * 1e3);
   }
-  if (flags.generate > 1) {
+  if (flags.generate > 0) {
     std::vector<Session> sessions = open_sessions(flags, tenant, model, info);
     const Timing timing = run_all(sessions, prompts_of(flags.batch, 1, info.vocabulary), flags.generate);
     results.decode.values.push_back(static_cast<double>(timing.tokens_in_rest) / timing.rest);
   }
 }
 
-nlohmann::json json_of(const BenchFlags& flags, const ModelInfo& info, const EngineStats& stats,
+nlohmann::json json_of(const BenchFlags& flags, const Model& model, const ModelInfo& info, const EngineStats& stats,
                        const Results& results) {
   const Machine machine = inspect_machine();
-  return {{"model", info.name},
-          {"architecture", info.architecture},
-          {"quantization", info.quantization},
-          {"parameters", info.parameters},
-          {"file_bytes", info.file_bytes},
-          {"backend", info.backend},
-          {"threads", stats.threads},
-          {"cpu", machine.cpu},
-          {"cpu_features", features_used(machine, flags.model.engine.isa_max)},
-          {"prompt_tokens", flags.prompt},
-          {"generated_tokens", flags.generate},
-          {"depth", flags.depth},
-          {"batch", flags.batch},
-          {"prefill_tokens_per_s", results.prefill.json()},
-          {"decode_tokens_per_s", results.decode.json()},
-          {"first_token_ms", results.first_token.json()},
-          {"memory_bytes", stats.memory_bytes},
-          {"memory_bytes_peak", stats.memory_bytes_peak},
-          {"weight_bytes", stats.weight_bytes},
-          {"kv_bytes", stats.kv_bytes},
-          {"peak_rss_bytes", peak_rss_bytes()}};
+  nlohmann::json out = {{"model", info.name},
+                        {"architecture", info.architecture},
+                        {"quantization", info.quantization},
+                        {"parameters", info.parameters},
+                        {"file_bytes", info.file_bytes},
+                        {"backend", info.backend},
+                        {"threads", stats.threads},
+                        {"cpu", machine.cpu},
+                        {"cpu_features", features_used(machine, kernel_names(model))},
+                        {"prompt_tokens", flags.prompt},
+                        {"generated_tokens", flags.generate},
+                        {"depth", flags.depth},
+                        {"batch", flags.batch},
+                        {"memory_bytes", stats.memory_bytes},
+                        {"memory_bytes_peak", stats.memory_bytes_peak},
+                        {"weight_bytes", stats.weight_bytes},
+                        {"kv_bytes", stats.kv_bytes},
+                        {"peak_rss_bytes", peak_rss_bytes()}};
+  // What was not measured is left out; it is not 0.
+  if (flags.prompt > 0) {
+    out["prefill_tokens_per_s"] = results.prefill.json();
+    out["first_token_ms"] = results.first_token.json();
+  }
+  if (flags.generate > 0) out["decode_tokens_per_s"] = results.decode.json();
+  return out;
+}
+
+void check_flags(const BenchFlags& flags) {
+  if (flags.generate == 1) {
+    throw with_fix("-n 1 measures nothing: the first token belongs to the prompt's run",
+                   "-n 2 or more, or -n 0 for no decode run", kExitUsage);
+  }
+  if (flags.prompt == 0 && flags.generate == 0) {
+    throw with_fix("-p 0 -n 0 measures nothing", "give -p, -n or both", kExitUsage);
+  }
 }
 
 int bench(const BenchFlags& flags) {
+  check_flags(flags);
   watch_interrupts();
   ModelFlags model_flags = flags.model;
   const uint32_t longest = flags.depth + std::max(flags.prompt + 1, flags.generate + 1);
@@ -199,11 +214,11 @@ int bench(const BenchFlags& flags) {
     }
   }
   const EngineStats stats = expect(engine.stats(), "statistics");
-  nlohmann::json out = json_of(flags, info, stats, results);
+  nlohmann::json out = json_of(flags, model, info, stats, results);
   std::string text = format("%s, %s, %s, %u threads, batch %u, depth %u\n", info.name, info.quantization, info.backend,
                             stats.threads, flags.batch, flags.depth);
   if (flags.prompt > 0) text += format("prefill %5u ", flags.prompt) + results.prefill.text("t/s") + "\n";
-  if (flags.generate > 1) text += format("decode  %5u ", flags.generate) + results.decode.text("t/s") + "\n";
+  if (flags.generate > 0) text += format("decode  %5u ", flags.generate) + results.decode.text("t/s") + "\n";
   if (flags.trace_kernels) {
     out["kernels"] = trace_json(model);
     text += trace_text(model);
@@ -219,7 +234,7 @@ void add_bench(CLI::App& app, Verb& verb) {
   CLI::App* self = app.add_subcommand("bench", "Prompt and generation speed");
   add_model_flags(*self, flags->model);
   self->add_option("-p,--prompt-tokens", flags->prompt, "Prompt tokens, 0 = no prefill run");
-  self->add_option("-n,--generate-tokens", flags->generate, "Generated tokens, 0 = no decode run");
+  self->add_option("-n,--generate-tokens", flags->generate, "Generated tokens, 0 = no decode run, else 2 or more");
   self->add_option("-d,--depth", flags->depth, "Tokens in the cache before either");
   self->add_option("-b,--batch", flags->batch, "Sequences at the same time")->check(CLI::Range(1, 256));
   self->add_option("-r,--repetitions", flags->repetitions, "Measured runs after one warm-up")

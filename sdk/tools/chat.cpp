@@ -53,7 +53,7 @@ int chat(const ChatFlags& flags) {
   Model model = load_model(engine, flags.model);
   const ModelInfo info = expect(model.info(), "model");
   if (std::string_view(info.chat_template) == "none") {
-    throw Failure(flags.model.model + ": the file has no chat template\n  fix: `merritt run --raw` sends plain text");
+    throw with_fix(flags.model.model + ": the file has no chat template", "`merritt run --raw` sends plain text");
   }
   Tenant tenant = expect(engine.tenant("cli"), "tenant");
   Session session = expect(tenant.session(model), "session");

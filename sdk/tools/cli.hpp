@@ -39,8 +39,10 @@ T expect(Result<T> result, const std::string& doing) {
   return std::move(result).value();
 }
 
-// Fails with the text unless it is empty.
-void require(const std::string& problem);
+// A Failure whose second line says what to do about it.
+Failure with_fix(const std::string& text, const std::string& fix, int exit_code = kExitFailed);
+// Fails with the problem and its fix unless there is none.
+void require(const std::string& problem, const std::string& fix);
 
 // The verb the command line chose.
 using Verb = std::function<int()>;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // merritt demo: two tenants stream from one engine at the same time. Their lines are printed as they come, with the
-// engine steps that made them; the run fails unless at least one step carried rows of both.
+// engine steps that made them, then the rows of one step they shared; the run fails unless there was one.
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -12,6 +13,7 @@
 #include "cli.hpp"
 #include "engine_flags.hpp"
 #include "interrupt.hpp"
+#include "kernel_trace.hpp"
 #include "machine.hpp"
 #include "terminal.hpp"
 
@@ -22,6 +24,12 @@ struct DemoFlags {
   ModelFlags model;
   uint32_t max_tokens = 96;
   bool json = false;
+};
+
+// A token and the engine step that drew it.
+struct Drawn {
+  uint64_t step;
+  int32_t token;
 };
 
 // One tenant of the demo: its request and the line being written.
@@ -35,6 +43,7 @@ struct Stream {
   std::string line{};
   uint64_t line_first_step = 0;
   std::set<uint64_t> steps{};
+  std::vector<Drawn> drawn{};
   std::string text{};
   Finish finish = Finish::kNone;
   bool ended = false;
@@ -92,6 +101,7 @@ void read_one(Stream& stream, bool quiet) {
   const Event event = expect(stream.request.next(50), std::string("tenant ") + stream.tenant_name);
   if (event.kind == EventKind::kText) {
     stream.steps.insert(event.step);
+    if (event.token >= 0) stream.drawn.push_back({event.step, event.token});
     stream.text += event.text;
     write_text(stream, event.text, event.step, quiet);
   } else if (event.kind == EventKind::kEnd) {
@@ -121,22 +131,62 @@ nlohmann::ordered_json json_of(const Stream& stream) {
           {"text", stream.text}};
 }
 
-nlohmann::ordered_json summary_of(const std::array<Stream, 2>& streams, const DemoFlags& flags, const ModelInfo& info,
-                                  const EngineStats& stats, double load_s) {
+// The row a tenant had in a step that generated for it: the row of the token drawn before, at that token's position.
+// Null for a step that ran its prompt or had nothing of it.
+nlohmann::ordered_json row_of(const Stream& stream, const Model& model, uint64_t step) {
+  const auto piece = [&](int32_t token) { return expect(model.detokenize({&token, 1}, 1), "text of a token"); };
+  const uint32_t prompt = expect(stream.request.stats(), "statistics").prompt_tokens;
+  for (size_t i = 1; i < stream.drawn.size(); ++i) {
+    if (stream.drawn[i].step != step) continue;
+    const int32_t token = stream.drawn[i - 1].token;
+    return {{"tenant", stream.tenant_name},
+            {"class", "generated"},
+            {"position", prompt + i - 1},
+            {"token", token},
+            {"text", piece(token)},
+            {"drawn", stream.drawn[i].token},
+            {"drawn_text", piece(stream.drawn[i].token)}};
+  }
+  return nullptr;
+}
+
+// The rows of a step in the middle of those in which both tenants generated; null when there was none.
+nlohmann::ordered_json step_trace(const std::array<Stream, 2>& streams, const Model& model) {
+  std::vector<nlohmann::ordered_json> traces;
+  for (const uint64_t step : shared_steps(streams)) {
+    auto left = row_of(streams[0], model, step);
+    auto right = row_of(streams[1], model, step);
+    if (!left.is_null() && !right.is_null()) traces.push_back({{"step", step}, {"rows", {left, right}}});
+  }
+  return traces.empty() ? nlohmann::ordered_json() : traces[traces.size() / 2];
+}
+
+// What the file states, in full where the short form says little, and the copy of the terms beside the file.
+std::string licence_of(const std::string& stated, const std::string& model_path) {
+  if (stated.empty()) return "not stated in the file";
+  if (stated != "gemma") return stated;
+  const std::filesystem::path copy = std::filesystem::path(model_path).parent_path() / "gemma-terms.html";
+  std::error_code failed;
+  return "Gemma Terms of Use, https://ai.google.dev/gemma/terms" +
+         (std::filesystem::is_regular_file(copy, failed) ? " (" + copy.string() + ")" : std::string());
+}
+
+nlohmann::ordered_json summary_of(const std::array<Stream, 2>& streams, const DemoFlags& flags, const Model& model,
+                                  const ModelInfo& info, const EngineStats& stats) {
   const Machine machine = inspect_machine();
   nlohmann::ordered_json out;
   out["model"] = info.name;
-  out["license"] = info.license;
+  out["license"] = licence_of(info.license, flags.model.model);
   out["quantization"] = info.quantization;
   out["backend"] = info.backend;
   out["cpu"] = machine.cpu;
-  out["cpu_features"] = features_used(machine, flags.model.engine.isa_max);
+  out["cpu_features"] = features_used(machine, kernel_names(model));
   out["threads"] = stats.threads;
-  out["load_s"] = load_s;
   out["tenants"] = {json_of(streams[0]), json_of(streams[1])};
   out["steps"] = stats.steps;
   out["steps_mixed"] = stats.steps_mixed;
   out["steps_seen_by_both"] = shared_steps(streams);
+  out["step_trace"] = step_trace(streams, model);
   out["memory_bytes"] = stats.memory_bytes;
   out["weight_bytes"] = stats.weight_bytes;
   out["kv_bytes"] = stats.kv_bytes;
@@ -144,11 +194,25 @@ nlohmann::ordered_json summary_of(const std::array<Stream, 2>& streams, const De
   return out;
 }
 
+std::string trace_table(const nlohmann::ordered_json& trace) {
+  if (trace.is_null()) return "";
+  std::string text = format("step %llu, one batch:\n  %-8s %-10s %8s  %s\n", trace["step"].get<unsigned long long>(),
+                            "tenant", "class", "position", "token -> drawn");
+  for (const auto& row : trace["rows"]) {
+    const auto token = [&](const char* id, const char* piece) {
+      return row[id].dump() + " " + row[piece].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    };
+    text += format("  %-8s %-10s %8u  %s -> %s\n", row["tenant"].get<std::string>().c_str(),
+                   row["class"].get<std::string>().c_str(), row["position"].get<uint32_t>(),
+                   token("token", "text").c_str(), token("drawn", "drawn_text").c_str());
+  }
+  return text;
+}
+
 void print_table(const nlohmann::ordered_json& out) {
-  const auto& shared = out["steps_seen_by_both"];
-  std::string text = format("\n%llu of %llu steps carried rows of both tenants, such as step %llu\n\n",
-                            out["steps_mixed"].get<unsigned long long>(), out["steps"].get<unsigned long long>(),
-                            shared.empty() ? 0ull : shared[shared.size() / 2].get<unsigned long long>());
+  std::string text = format("\n%llu of %llu steps carried rows of both tenants\n",
+                            out["steps_mixed"].get<unsigned long long>(), out["steps"].get<unsigned long long>());
+  text += trace_table(out["step_trace"]) + "\n";
   text += format("%-10s %8s %8s %10s %14s  %s\n", "tenant", "prompt", "tokens", "tokens/s", "first token ms", "finish");
   for (const auto& row : out["tenants"]) {
     text += format("%-10s %8u %8u %10.1f %14.0f  %s\n", row["tenant"].get<std::string>().c_str(),
@@ -161,8 +225,7 @@ void print_table(const nlohmann::ordered_json& out) {
   };
   text += "\n";
   line("model", out["model"].get<std::string>() + ", " + out["quantization"].get<std::string>());
-  line("licence",
-       out["license"].get<std::string>().empty() ? "not stated in the file" : out["license"].get<std::string>());
+  line("licence", out["license"].get<std::string>());
   line("backend", out["backend"].get<std::string>() + format(", %u threads", out["threads"].get<uint32_t>()));
   line("cpu", out["cpu"].get<std::string>());
   line("features used", out["cpu_features"].get<std::string>());
@@ -190,14 +253,16 @@ int demo(const DemoFlags& flags) {
     }
   }
   const EngineStats stats = expect(engine.stats(), "statistics");
-  const nlohmann::ordered_json out = summary_of(streams, flags, info, stats, load_s);
+  nlohmann::ordered_json out = summary_of(streams, flags, model, info, stats);
+  out["load_s"] = load_s;
   if (flags.json) {
     emit(out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   } else {
     print_table(out);
   }
-  if (stats.steps_mixed == 0 || out["steps_seen_by_both"].empty()) {
-    throw Failure("no step carried rows of both tenants: the two requests ran one after the other");
+  if (stats.steps_mixed == 0 || out["step_trace"].is_null()) {
+    throw with_fix("no step generated for both tenants: the two requests ran one after the other",
+                   "-n with more tokens gives them more steps to share");
   }
   return kExitOk;
 }

@@ -23,9 +23,9 @@ int detokenize(const DetokenizeFlags& flags) {
   const std::vector<int32_t> tokens = parse_tokens(read_stdin());
   VocabularyFile vocabulary;
   require_model_file(flags.model);
-  require(vocabulary.open(flags.model));
+  require(vocabulary.open(flags.model), kVocabularyFix);
   std::string text;
-  require(vocabulary.detokenize(tokens, flags.special, text));
+  require(vocabulary.detokenize(tokens, flags.special, text), "give ids that `merritt tokenize` made with this model");
   emit(flags.json ? nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n" : text);
   return kExitOk;
 }

@@ -52,12 +52,12 @@ Check check_cpu(const Machine& machine) {
 }
 
 Check check_threads(const Machine& machine) {
-  std::string found = std::to_string(machine.cpus_allowed) + " CPUs by affinity";
-  if (machine.cpus_quota > 0) found += format(", %.2f by the cgroup's cpu.max", machine.cpus_quota);
-  Check check{"threads", Health::kGood, found, ""};
-  if (machine.cpus_quota > 0 && machine.cpus_quota < 1) {
+  Check check{"threads", Health::kGood,
+              format("%u by affinity and the cgroup's CPU limit, of %u CPUs", machine.threads, machine.cpus_online),
+              ""};
+  if (machine.threads == 1 && machine.cpus_online > 1) {
     check.health = Health::kSlow;
-    check.fix = "less than one CPU is granted: raise the container's CPU limit";
+    check.fix = "one CPU is granted: widen the affinity (taskset -p) or raise the container's CPU limit";
   }
   return check;
 }
@@ -144,6 +144,7 @@ nlohmann::ordered_json json_of(const Machine& machine, const std::vector<Check>&
   nlohmann::ordered_json out;
   out["version"] = merritt_version_string();
   out["cpu_features"] = machine.features;
+  out["threads"] = machine.threads;
   out["memlock_bytes"] =
       machine.memlock == UINT64_MAX ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(machine.memlock);
   out["transparent_huge_pages"] = machine.transparent_huge_pages;

@@ -139,8 +139,8 @@ Engine open_engine(const EngineFlags& given) {
     if (!named.empty()) files = named;  // otherwise its id may be another than its file's name: try them all
   }
   if (files.empty()) {
-    throw Failure("no plugins (lib*.so) in " + joined(flags.plugin_dirs) +
-                  "\n  fix: ./dev build, or name their folder with --plugin-dir");
+    throw with_fix("no plugins (lib*.so) in " + joined(flags.plugin_dirs),
+                   "./dev build, or name their folder with --plugin-dir");
   }
   Engine engine = open_bare_engine(flags);
   const std::vector<PluginFile> loaded = load_plugins(engine, files);
@@ -154,9 +154,9 @@ Engine open_engine(const EngineFlags& given) {
     }
   }
   if (!any) {
-    throw Failure((flags.backend.empty() ? std::string("no plugin") : "no backend \"" + flags.backend + "\"") +
-                  " could be loaded from " + joined(flags.plugin_dirs) +
-                  "\n  fix: `merritt doctor` checks each plugin and says how to mend it");
+    throw with_fix((flags.backend.empty() ? std::string("no plugin") : "no backend \"" + flags.backend + "\"") +
+                       " could be loaded from " + joined(flags.plugin_dirs),
+                   "`merritt doctor` checks each plugin and says how to mend it");
   }
   return engine;
 }
@@ -164,7 +164,7 @@ Engine open_engine(const EngineFlags& given) {
 void require_model_file(const std::string& path) {
   std::error_code failed;
   if (!fs::exists(path, failed)) {
-    throw Failure(path + ": no such file\n  fix: `merritt doctor` lists the models on this machine");
+    throw with_fix(path + ": no such file", "`merritt doctor` lists the models on this machine");
   }
 }
 

@@ -4,11 +4,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <system_error>
 
 #include "cli.hpp"
 #include "engine_flags.hpp"
+#include "interrupt.hpp"
 #include "terminal.hpp"
 #include "token_list.hpp"
 
@@ -34,23 +36,32 @@ std::string npy_header(size_t rows, size_t columns) {
   return header + dict;
 }
 
+Failure write_failure(const std::string& path, int error) {
+  return with_fix(path + ": " + std::generic_category().message(error),
+                  "--logits takes a file in a folder that exists, may be written to and has room");
+}
+
 void write_npy(const std::string& path, size_t rows, size_t columns, const std::vector<float>& values) {
   const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "wbe"),
                                                    [](FILE* f) { return std::fclose(f); });
-  if (!file) throw Failure(path + ": " + std::generic_category().message(errno));
+  if (!file) throw write_failure(path, errno);
   const std::string header = npy_header(rows, columns);
   if (std::fwrite(header.data(), 1, header.size(), file.get()) != header.size() ||
       std::fwrite(values.data(), sizeof(float), values.size(), file.get()) != values.size() ||
       std::fflush(file.get()) != 0) {
-    throw Failure(path + ": " + std::generic_category().message(errno));
+    throw write_failure(path, errno);
   }
 }
 
 int eval(const EvalFlags& flags) {
   const std::vector<int32_t> tokens = parse_tokens(flags.tokens == "-" ? read_stdin() : flags.tokens);
-  if (tokens.empty()) throw Failure("--tokens is empty: write token ids like 1,2,3", kExitUsage);
+  if (tokens.empty()) throw with_fix("--tokens is empty", "write token ids like 1,2,3", kExitUsage);
+  const std::filesystem::path folder = std::filesystem::absolute(flags.logits).parent_path();
+  if (!std::filesystem::is_directory(folder)) throw write_failure(flags.logits, ENOTDIR);
+  watch_interrupts();
   Engine engine = open_engine(flags.model.engine);
   Model model = load_model(engine, flags.model);
+  end_on_interrupt();  // the evaluation is one call that nothing cancels
   const ModelInfo info = expect(model.info(), "model");
   Tenant tenant = expect(engine.tenant("cli"), "tenant");
   std::vector<float> logits(tokens.size() * info.vocabulary);

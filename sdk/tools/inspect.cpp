@@ -96,8 +96,7 @@ int inspect(const InspectFlags& flags) {
   watch_interrupts();
   FileView view;
   const std::string problem = view_file(flags.model.model, view);
-  if (!problem.empty())
-    throw Failure(problem + "\n  fix: give a GGUF file; `merritt doctor` lists those on this machine");
+  require(problem, "give a GGUF file; `merritt doctor` lists those on this machine");
   Json out = file_json(view);
   std::string text = lines_of(out);
   if (flags.load) {

@@ -13,16 +13,27 @@ std::atomic<int> g_interrupts{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 
 void on_interrupt(int) {
-  if (g_interrupts.fetch_add(1) >= 1) _exit(130);
+  constexpr int kFailed = 1;
+  if (g_interrupts.fetch_add(1) >= 1) _exit(kFailed);
 }
 
-}  // namespace
-
-void watch_interrupts() {
+void install() {
   struct sigaction action {};
   action.sa_handler = on_interrupt;  // without SA_RESTART, so that a read at the prompt returns
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);
+}
+
+}  // namespace
+
+void end_on_interrupt() {
+  g_interrupts.store(1);
+  install();
+}
+
+void watch_interrupts() {
+  g_interrupts.store(0);
+  install();
 }
 
 bool interrupted() { return g_interrupts.load() != 0; }

@@ -17,8 +17,8 @@ struct TracedNode {
   double flops_share = 0;
 };
 
-std::vector<TracedNode> trace(const Model& model, RowClass rows) {
-  std::istringstream lines(expect(model.trace_kernels(rows), "kernel trace"));
+std::vector<TracedNode> parse(const std::string& text) {
+  std::istringstream lines(text);
   std::vector<TracedNode> nodes;
   std::string line;
   while (std::getline(lines, line)) {
@@ -27,6 +27,10 @@ std::vector<TracedNode> trace(const Model& model, RowClass rows) {
     if (words >> node.index >> node.op >> node.kernel >> node.flops_share) nodes.push_back(node);
   }
   return nodes;
+}
+
+std::vector<TracedNode> trace(const Model& model, RowClass rows) {
+  return parse(expect(model.trace_kernels(rows), "kernel trace"));
 }
 
 bool is_onednn(const std::string& kernel) {
@@ -55,6 +59,16 @@ nlohmann::json trace_json(const Model& model) {
   return {{"onednn_share_of_prefill_flops", onednn_share(prompt)},
           {"prompt", json_of(prompt)},
           {"generated", json_of(generated)}};
+}
+
+std::string kernel_names(const Model& model) {
+  std::string names;
+  for (const RowClass rows : {RowClass::kPrompt, RowClass::kGenerated}) {
+    const auto text = model.trace_kernels(rows);
+    if (!text) return "";
+    for (const TracedNode& node : parse(*text)) names += node.kernel + " ";
+  }
+  return names;
 }
 
 std::string trace_text(const Model& model) {

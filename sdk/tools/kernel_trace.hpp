@@ -10,6 +10,8 @@
 namespace merritt::tools {
 
 nlohmann::json trace_json(const Model& model);
+// The kernels' names, for features_used(); "" when the backend does not tell.
+std::string kernel_names(const Model& model);
 std::string trace_text(const Model& model);
 
 }  // namespace merritt::tools

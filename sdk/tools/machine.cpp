@@ -1,49 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "machine.hpp"
 
-#include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
-#include <sstream>
+#include <utility>
+
+#include "base/os/cpu.hpp"
 
 namespace merritt::tools {
 namespace {
 
-// The features backends ask for, with the --isa-max level that allows each.
-struct Feature {
-  const char* name;
-  int level;
-};
-constexpr Feature kFeatures[] = {{"avx2", 1},       {"fma", 1},         {"f16c", 1},     {"avx512f", 2},
-                                 {"avx512bw", 2},   {"avx512dq", 2},    {"avx512vl", 2}, {"avx512_vnni", 3},
-                                 {"avx512vbmi", 3}, {"avx512_bf16", 3}, {"amx_tile", 4}, {"amx_int8", 4},
-                                 {"amx_bf16", 4}};
-
-int level_of(const std::string& isa_max) {
-  if (isa_max == "avx2") return 1;
-  if (isa_max == "avx512") return 2;
-  return isa_max == "vnni" ? 3 : 4;
-}
-
-void read_cpuinfo(Machine& machine) {
+// The name of the processor as the kernel tells it.
+std::string cpu_name() {
   std::ifstream file("/proc/cpuinfo");
   std::string line;
   while (std::getline(file, line)) {
     const size_t colon = line.find(": ");
-    if (colon == std::string::npos) continue;
-    if (machine.cpu.empty() && line.starts_with("model name")) machine.cpu = line.substr(colon + 2);
-    if (!line.starts_with("flags")) continue;
-    std::istringstream words(line.substr(colon + 2));
-    const std::vector<std::string> flags{std::istream_iterator<std::string>(words), {}};
-    for (const Feature& feature : kFeatures) {
-      if (std::find(flags.begin(), flags.end(), feature.name) != flags.end())
-        machine.features.emplace_back(feature.name);
-    }
-    return;
+    if (colon != std::string::npos && line.starts_with("model name")) return line.substr(colon + 2);
   }
+  return "x86-64";
 }
 
 // "Name:   123 kB" of a /proc file; 0 when it is not there. `unit` multiplies.
@@ -57,12 +35,21 @@ uint64_t read_field(const char* path, const std::string& name, uint64_t unit) {
   return 0;
 }
 
-double cgroup_quota() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
-  return std::stod(quota) / period;
+// 1 avx2, 2 avx512, 3 its VNNI and BF16, 4 amx, as the levels of --isa-max.
+int level_of_feature(const std::string& feature) {
+  if (feature.starts_with("amx")) return 4;
+  if (feature == "avx512_vnni" || feature == "avx512_vbmi" || feature == "avx512_bf16") return 3;
+  return feature.starts_with("avx512") ? 2 : 1;
+}
+
+// The widest level that a kernel of the list is named after: "own:rope_avx512", "onednn:brgemm_bf16", ...
+int level_of_kernels(const std::string& kernels) {
+  constexpr std::pair<const char*, int> kNames[] = {
+      {"amx", 4}, {"_vnni", 3}, {"brgemm_bf16", 3}, {"_avx512", 2}, {"_avx2", 1}};
+  for (const auto& [name, level] : kNames) {
+    if (kernels.find(name) != std::string::npos) return level;
+  }
+  return 0;
 }
 
 std::string chosen_huge_pages() {
@@ -78,13 +65,10 @@ std::string chosen_huge_pages() {
 
 Machine inspect_machine() {
   Machine machine;
-  read_cpuinfo(machine);
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
-    machine.cpus_allowed = static_cast<uint32_t>(CPU_COUNT(&allowed));
-  }
-  machine.cpus_quota = cgroup_quota();
+  machine.cpu = cpu_name();
+  machine.features = os::cpu_features();
+  machine.threads = os::default_thread_count();
+  machine.cpus_online = static_cast<uint32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   machine.memory_total = read_field("/proc/meminfo", "MemTotal:", 1024);
   machine.memory_available = read_field("/proc/meminfo", "MemAvailable:", 1024);
   machine.huge_pages_free = read_field("/proc/meminfo", "HugePages_Free:", 1);
@@ -102,11 +86,11 @@ bool has_feature(const Machine& machine, const std::string& feature) {
 
 uint64_t peak_rss_bytes() { return read_field("/proc/self/status", "VmHWM:", 1024); }
 
-std::string features_used(const Machine& machine, const std::string& isa_max) {
+std::string features_used(const Machine& machine, const std::string& kernels) {
+  const int level = level_of_kernels(kernels);
   std::string text;
-  for (const Feature& feature : kFeatures) {
-    if (feature.level > level_of(isa_max) || !has_feature(machine, feature.name)) continue;
-    text += (text.empty() ? "" : " ") + std::string(feature.name);
+  for (const std::string& feature : machine.features) {
+    if (level_of_feature(feature) <= level) text += (text.empty() ? "" : " ") + feature;
   }
   return text.empty() ? "baseline x86-64" : text;
 }

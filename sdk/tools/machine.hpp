@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What this machine offers: read from /proc and /sys, for doctor, bench and demo.
+// What this machine offers, for doctor, bench and demo: from /proc and /sys, and where the library looks itself (CPU
+// features, threads) with the library's own code.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,8 @@ namespace merritt::tools {
 struct Machine {
   std::string cpu;                    // model name
   std::vector<std::string> features;  // of those a backend can use, in the order avx2 .. amx_bf16
-  uint32_t cpus_allowed = 0;          // affinity
-  double cpus_quota = 0;              // cgroup cpu.max; 0 = none
+  uint32_t threads = 0;               // what an engine starts: min(affinity, the cgroups' CPU limit)
+  uint32_t cpus_online = 0;
   uint64_t memory_total = 0;
   uint64_t memory_available = 0;
   uint64_t memlock = 0;                // UINT64_MAX = no limit
@@ -25,7 +26,8 @@ Machine inspect_machine();
 bool has_feature(const Machine& machine, const std::string& feature);
 // Peak resident memory of this process.
 uint64_t peak_rss_bytes();
-// "avx2 avx512f ..." of what `isa_max` (any, avx2, avx512, vnni, amx) leaves usable.
-std::string features_used(const Machine& machine, const std::string& isa_max);
+// "avx2 avx512f ...": the features of the widest instruction set that the kernels of a model (their names in any order)
+// are made for.
+std::string features_used(const Machine& machine, const std::string& kernels);
 
 }  // namespace merritt::tools

@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "cli.hpp"
+#include "interrupt.hpp"
 
 namespace {
 
@@ -15,6 +16,7 @@ int parse_and_run(CLI::App& app, int argc, char** argv, merritt::tools::Verb& ve
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? merritt::tools::kExitOk : merritt::tools::kExitUsage;
   }
+  merritt::tools::end_on_interrupt();
   try {
     return verb();
   } catch (const merritt::tools::Failure& failure) {

@@ -7,8 +7,10 @@
 
 #include "base/text.hpp"
 #include "model/arch/arch.hpp"
+#include "model/vocabulary.hpp"
 #include "model/weights/gguf.hpp"
 #include "model/weights/types.hpp"
+#include "tokens/tokenizer.hpp"
 
 namespace merritt::tools {
 namespace {
@@ -46,6 +48,14 @@ std::string short_text(const weights::Gguf& gguf, std::string_view key) {
 uint32_t number(const weights::Gguf& gguf, const std::string& key) {
   const auto value = gguf.get_u32(key, 0);
   return value.ok() ? *value : 0;
+}
+
+// "" or why text cannot be turned into tokens with this file.
+std::string vocabulary_problem(const weights::Gguf& gguf) {
+  auto vocabulary = model::load_vocabulary(gguf);
+  if (!vocabulary.ok()) return std::string(vocabulary.status().message());
+  const auto tokenizer = tokens::Tokenizer::create(std::move(vocabulary).value());
+  return tokenizer.ok() ? "" : std::string(tokenizer.status().message());
 }
 
 void view_tensors(const weights::Gguf& gguf, FileView& view) {
@@ -94,7 +104,11 @@ std::string view_file(const std::string& path, FileView& view) {
   }
   view_tensors(gguf, view);
   const auto graph = model::arch::build_graph(gguf);
-  if (!graph.ok()) view.unsupported = std::string(graph.status().message());
+  if (!graph.ok()) {
+    view.unsupported = std::string(graph.status().message());
+  } else {
+    view.unsupported = vocabulary_problem(gguf);
+  }
   return "";
 }
 

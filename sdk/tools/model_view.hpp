@@ -24,7 +24,7 @@ struct FileView {
   uint64_t parameters = 0;
   uint64_t file_bytes = 0;
   uint32_t layers = 0, width = 0, vocabulary = 0, context = 0;
-  std::string unsupported;                                    // why no graph can be made of it; "" = it can
+  std::string unsupported;                                    // why nothing here runs it; "" = it does
   std::vector<std::pair<std::string, std::string>> metadata;  // rendered, long arrays and texts cut
   std::vector<TensorView> tensors;
 };

@@ -47,7 +47,7 @@ std::string trust_entry(const std::string& publisher, const std::string& public_
 
 int keygen(const KeygenFlags& flags) {
   std::string public_hex;
-  require(make_key(flags.key, public_hex));
+  require(make_key(flags.key, public_hex), "name a file that is not there yet, in a folder you may write to");
   emit(public_hex + "\n");
   std::fprintf(stderr,
                "private key in %s: keep it off the machines that run plugins\n"
@@ -66,8 +66,9 @@ std::string id_of_file(const std::string& path) {
 int sign_verb(SignFlags flags) {
   if (flags.manifest.id.empty()) flags.manifest.id = id_of_file(flags.plugin);
   std::string public_hex;
-  require(public_key_of_file(flags.key, public_hex));
-  require(sign(flags.plugin, flags.manifest, flags.key));
+  require(public_key_of_file(flags.key, public_hex), "name a private key that `merritt plugin keygen` made");
+  require(sign(flags.plugin, flags.manifest, flags.key),
+          "name a plugin file in a folder you may write to; the manifest is written beside it");
   std::fprintf(stderr, "wrote %s.manifest: %s %s by %s\nin a trust list it is %s\n", flags.plugin.c_str(),
                flags.manifest.id.c_str(), flags.manifest.version.c_str(), flags.manifest.publisher.c_str(),
                trust_entry(flags.manifest.publisher, public_hex).c_str());
@@ -78,7 +79,7 @@ int verify_verb(const VerifyFlags& flags) {
   std::error_code failed;
   const fs::path plugin = fs::absolute(flags.plugin, failed).lexically_normal();
   const fs::path directory = fs::canonical(plugin.parent_path(), failed);
-  if (failed) throw Failure(flags.plugin + ": no such folder");
+  if (failed) throw with_fix(flags.plugin + ": no such folder", "name a plugin file (lib*.so) that exists");
   const std::string trust = flags.trust.empty() ? (directory / "trust.json").string() : flags.trust;
   std::vector<TrustedPublisher> publishers;
   for (const Publisher& publisher : read_trust(trust)) {
@@ -106,8 +107,8 @@ int verify_verb(const VerifyFlags& flags) {
                 manifest.version.c_str(), manifest.publisher.c_str(), manifest.abi_min, manifest.abi_max,
                 manifest.digest.c_str()));
   } else {
-    throw Failure(problem + "\n  fix: sign it with a key of the trust list (" + trust + "): merritt plugin sign " +
-                  path + " --key KEY --publisher NAME");
+    throw with_fix(problem, "sign it with a key of the trust list (" + trust + "): merritt plugin sign " + path +
+                                " --key KEY --publisher NAME");
   }
   return problem.empty() ? kExitOk : kExitFailed;
 }

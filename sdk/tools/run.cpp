@@ -37,8 +37,8 @@ int run(const RunFlags& flags) {
   }
   auto submitted = session.submit(options);
   if (!submitted && submitted.error().code() == Code::kUnsupported && !flags.raw) {
-    throw Failure(std::string("the model's chat template: ") + submitted.error().message() +
-                  "\n  fix: --raw sends the prompt without a template");
+    throw with_fix(std::string("the model's chat template: ") + submitted.error().message(),
+                   "--raw sends the prompt without a template");
   }
   Request request = expect(std::move(submitted), "run");
   const Finish finish = stream_to_stdout(request);

@@ -54,7 +54,7 @@ std::string format(const char* pattern, ...) {
 
 void emit(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw Failure("cannot write to stdout");
+    throw with_fix("cannot write to stdout", "give it an open file or pipe with room");
   }
 }
 
@@ -63,7 +63,7 @@ std::string read_stdin() {
   char block[1 << 16];
   size_t got = 0;
   while ((got = std::fread(block, 1, sizeof(block), stdin)) > 0) all.append(block, got);
-  if (std::ferror(stdin) != 0) throw Failure("cannot read stdin");
+  if (std::ferror(stdin) != 0) throw with_fix("cannot read stdin", "give it an open file or pipe");
   return all;
 }
 

@@ -17,7 +17,8 @@ std::vector<int32_t> parse_tokens(std::string_view text) {
     int32_t token = 0;
     const auto [stopped, error] = std::from_chars(word.data(), word.data() + word.size(), token);
     if (error != std::errc() || stopped != word.data() + word.size() || token < 0) {
-      throw Failure("\"" + std::string(word.substr(0, 32)) + "\" is not a token id: write them like 1,2,3", kExitUsage);
+      throw with_fix("\"" + std::string(word.substr(0, 32)) + "\" is not a token id", "write them like 1,2,3",
+                     kExitUsage);
     }
     tokens.push_back(token);
     at = text.find_first_not_of(kBetween, end);

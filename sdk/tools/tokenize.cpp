@@ -23,9 +23,9 @@ struct TokenizeFlags {
 int tokenize(const TokenizeFlags& flags) {
   VocabularyFile vocabulary;
   require_model_file(flags.model);
-  require(vocabulary.open(flags.model));
+  require(vocabulary.open(flags.model), kVocabularyFix);
   std::vector<int32_t> tokens;
-  require(vocabulary.tokenize(read_stdin(), flags.raw, flags.special, tokens));
+  require(vocabulary.tokenize(read_stdin(), flags.raw, flags.special, tokens), "give less text at once");
   if (flags.json) {
     emit(nlohmann::json(tokens).dump() + "\n");
     return kExitOk;

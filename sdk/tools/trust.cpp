@@ -9,6 +9,10 @@
 namespace merritt::tools {
 namespace {
 
+constexpr const char* kExpected =
+    "write {\"publishers\": [{\"name\": NAME, \"key\": KEY}]} with the key `merritt plugin keygen` prints, or name "
+    "another list with --trust FILE";
+
 int nibble(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -32,20 +36,20 @@ bool parse_key(const std::string& hex, std::array<uint8_t, 32>& key) {
 std::vector<Publisher> read_trust(const std::string& path) {
   std::ifstream file(path);
   if (!file) {
-    throw Failure(path +
-                  ": no trust list there\n  fix: build the plugins, which writes it, or name one with --trust FILE");
+    throw with_fix(path + ": no trust list there", "build the plugins, which writes it, or name one with --trust FILE");
   }
   const nlohmann::json root = nlohmann::json::parse(file, nullptr, false);
   if (!root.is_object() || !root.contains("publishers") || !root["publishers"].is_array()) {
-    throw Failure(path + ": not a trust list: expected {\"publishers\": [{\"name\": ..., \"key\": ...}]}");
+    throw with_fix(path + ": not a trust list", kExpected);
   }
   std::vector<Publisher> all;
   for (const nlohmann::json& entry : root["publishers"]) {
     Publisher publisher;
     if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() || !entry.contains("key") ||
         !entry["key"].is_string() || !parse_key(entry["key"].get<std::string>(), publisher.public_key)) {
-      throw Failure(path + ": publisher " + std::to_string(all.size()) +
-                    ": \"name\" must be a string and \"key\" 64 hex digits (an Ed25519 public key)");
+      throw with_fix(path + ": publisher " + std::to_string(all.size()) +
+                         ": \"name\" must be a string and \"key\" 64 hex digits (an Ed25519 public key)",
+                     kExpected);
     }
     publisher.name = entry["name"].get<std::string>();
     if (entry.contains("plugin_id") && entry["plugin_id"].is_string()) {

@@ -16,6 +16,9 @@ class Tokenizer;
 
 namespace merritt::tools {
 
+constexpr const char* kVocabularyFix =
+    "give a GGUF file with a SentencePiece vocabulary; `merritt inspect FILE` tells what a file holds";
+
 class VocabularyFile {
  public:
   VocabularyFile();

@@ -48,18 +48,18 @@ const Kernels& kernels() {
   }
 }
 
-void gemv_q8(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
+void gemv_q15(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
   const auto m = static_cast<uint32_t>(state.range(0));
   const Weights w = make_weights(type, rows, cols);
   std::vector<float> x(cols, 0.5f), y(m * rows);
-  std::vector<uint8_t> act(m * q8_row_bytes(w.packed.padded));
+  std::vector<uint8_t> act(m * q15_row_bytes(w.packed.padded));
   std::vector<float*> out;
   for (uint32_t i = 0; i < m; ++i) {
-    kernels().quantise(x.data(), cols, w.packed.padded, act.data() + i * q8_row_bytes(w.packed.padded));
+    kernels().quantise(x.data(), cols, w.packed.padded, act.data() + i * q15_row_bytes(w.packed.padded));
     out.push_back(y.data() + i * rows);
   }
   for (auto _ : state) {
-    kernels().gemv_q8(w.packed, 0, w.packed.groups, act.data(), q8_row_bytes(w.packed.padded), m, out.data(), nullptr);
+    kernels().gemv_q15(w.packed, 0, w.packed.groups, act.data(), q15_row_bytes(w.packed.padded), m, out.data(), nullptr);
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * w.packed.bytes()));
@@ -137,8 +137,8 @@ void attention(benchmark::State& state) {
 void add_all() {
   for (const uint32_t type : {kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kIQ4_NL, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K}) {
     const std::string name = type_info(type)->name;
-    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_q8, type, 8192, 2048)->Arg(1)->Arg(4)->Arg(16);
-    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q8, type, 65536, 2048)->Arg(1);
+    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_q15, type, 8192, 2048)->Arg(1)->Arg(4)->Arg(16);
+    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q15, type, 65536, 2048)->Arg(1);
     if (kernels().bf16) benchmark::RegisterBenchmark(("panel/" + name).c_str(), panel, type);
     benchmark::RegisterBenchmark(("prompt/" + name).c_str(), prompt, type, 2048, 1024)->Arg(16)->Arg(512);
   }

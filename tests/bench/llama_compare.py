@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Merritt and llama.cpp on the same file, the same cores, alternating A B B A; medians, spread and ratio as JSON.
 
-usage: ./dev bench llama_compare [--model FILE] [--pairs 5] [-p 512] [-n 128] [--peer PYTHON]
+usage: ./dev bench llama_compare [--model FILE] [--pairs 4] [-p 512] [-n 128] [--peer PYTHON] [--check]
 
-PYTHON is an interpreter that has llama-cpp-python (default: .venv/peers/bin/python, made here at the first run; the
-source distribution is built with GGML_NATIVE and GGML_LLAMAFILE, which takes minutes).
+PYTHON is an interpreter that has llama-cpp-python (default: one made at the first run in the dependencies' cache, from the
+source distribution of PyPI with GGML_NATIVE and GGML_LLAMAFILE, which takes minutes). --check: exit code 1 unless prefill
+and decode are at least half of llama.cpp's and the resident peak is within 1.2 x file + KV pool + 150 MiB.
 """
 from __future__ import annotations
 
@@ -13,20 +14,32 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "sdk" / "cmake"))
+from dev import util  # noqa: E402
+
 PEER_VERSION = "0.3.36"
+RATIO_MIN = 0.5
 
 
 def peer_python() -> pathlib.Path:
-    python = ROOT / ".venv" / "peers" / "bin" / "python"
-    if not python.is_file():
-        subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
-        env = {**os.environ, "CMAKE_ARGS": "-DGGML_NATIVE=ON -DGGML_LLAMAFILE=ON"}
-        subprocess.run([python, "-m", "pip", "install", "-q", "numpy", f"llama-cpp-python=={PEER_VERSION}"], check=True, env=env)
+    version = ".".join(map(str, sys.version_info[:2]))
+    folder = util.deps_dir() / "peers" / f"llama-cpp-python-{PEER_VERSION}-py{version}"
+    python = folder / "bin" / "python"
+    with util.locked(util.deps_dir() / ".lock-peers"):
+        if not (folder / ".complete").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            env = {**os.environ, "CMAKE_ARGS": "-DGGML_NATIVE=ON -DGGML_LLAMAFILE=ON"}
+            subprocess.run([python, "-m", "pip", "install", "-q", "--no-binary=llama-cpp-python", "numpy",
+                            f"llama-cpp-python=={PEER_VERSION}"], check=True, env=env)
+            (folder / ".complete").touch()
     return python
 
 
@@ -35,7 +48,8 @@ def ours(args: argparse.Namespace) -> dict[str, float]:
                           "--backend", "onednn", "--threads", "2", "--json"], check=True, capture_output=True, text=True)
     report = json.loads(out.stdout)
     return {"prefill": report["prefill_tokens_per_s"]["median"], "decode": report["decode_tokens_per_s"]["median"],
-            "rss_mib": report["peak_rss_bytes"] / 2**20}
+            "rss_mib": report["peak_rss_bytes"] / 2**20,
+            "rss_limit_mib": (1.2 * report["file_bytes"] + report["kv_bytes"]) / 2**20 + 150}
 
 
 def theirs(args: argparse.Namespace) -> dict[str, float]:
@@ -46,13 +60,24 @@ def theirs(args: argparse.Namespace) -> dict[str, float]:
             "decode": statistics.median(report["decode_tokens_per_s"]), "rss_mib": report["peak_rss_mib"]}
 
 
-def main() -> None:
+def failures(summary: dict[str, Any]) -> list[str]:
+    """What --check holds against a summary."""
+    found = [f"{key} is {summary[key]['ratio']:.2f} of llama.cpp's, less than {RATIO_MIN}"
+             for key in ("prefill", "decode") if not summary[key]["ratio"] >= RATIO_MIN]
+    peak, limit = summary["rss_mib"]["merritt_range"][1], summary["rss_limit_mib"]
+    if not peak <= limit:
+        found.append(f"the resident peak is {peak:.0f} MiB, more than {limit:.0f} MiB")
+    return found
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(ROOT / "models/gemma-3-270m-q4_k_m.gguf"))
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=4, help="pairs of runs, A B then B A; an even number is fair")
     parser.add_argument("-p", type=int, default=512)
     parser.add_argument("-n", type=int, default=128)
     parser.add_argument("--peer", default="")
+    parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     args.peer = args.peer or str(peer_python())
     runs: dict[str, list[dict[str, float]]] = {"merritt": [], "llama.cpp": []}
@@ -60,13 +85,16 @@ def main() -> None:
         sides = [("merritt", ours), ("llama.cpp", theirs)]
         for name, run in sides if pair % 2 == 0 else reversed(sides):
             runs[name].append(run(args))
-    summary: dict[str, object] = {"model": args.model, "pairs": args.pairs, "load_average": os.getloadavg()[0]}
+    summary: dict[str, Any] = {"model": args.model, "pairs": args.pairs, "load_average": os.getloadavg()[0]}
     for key in ("prefill", "decode", "rss_mib"):
         a, b = ([run[key] for run in runs[name]] for name in ("merritt", "llama.cpp"))
         summary[key] = {"merritt": statistics.median(a), "merritt_range": [min(a), max(a)], "llama.cpp": statistics.median(b),
                         "llama.cpp_range": [min(b), max(b)], "ratio": statistics.median(a) / statistics.median(b)}
+    summary["rss_limit_mib"] = runs["merritt"][0]["rss_limit_mib"]
+    summary["failures"] = failures(summary)
     print(json.dumps(summary, indent=2))
+    return 1 if args.check and summary["failures"] else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

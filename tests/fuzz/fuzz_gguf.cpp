@@ -6,12 +6,15 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/model_file.hpp"
 #include "model/vocabulary.hpp"
 #include "tokens/chat_template.hpp"
+#include "tokens/detokenizer.hpp"
 #include "tokens/tokenizer.hpp"
+#include "tokens/utf8.hpp"
 
 namespace {
 
@@ -23,9 +26,18 @@ void use_vocabulary(const model::weights::Gguf& gguf) {
   const std::string source = vocabulary.value().chat_template;
   auto tokenizer = tokens::Tokenizer::create(std::move(vocabulary).value());
   if (!tokenizer.ok()) return;
+  std::string scratch, text;
+  tokens::Detokenizer detokenizer(*tokenizer.value(), true);
+  for (size_t id = 0; id <= tokenizer.value()->size(); ++id) detokenizer.push(static_cast<int32_t>(id), text);
+  detokenizer.flush(text);
+  for (std::string_view rest = text; !rest.empty();) {
+    const tokens::Utf8Step step = tokens::utf8_step(rest);
+    if (step.state != tokens::Utf8State::kWhole) std::abort();  // half a character
+    rest.remove_prefix(step.bytes);
+  }
   std::vector<int32_t> ids;
-  if (!tokenizer.value()->encode("Once <s>\xC3\xA9\xFF x", {}, ids).ok()) return;
-  std::string scratch;
+  text = "Once <s>\xC3\xA9\xFF x " + text.substr(0, 2000);  // its own pieces, special ones too
+  if (!tokenizer.value()->encode(text, {.add_bos_eos = true, .parse_special = true}, ids).ok()) return;
   for (int32_t id : ids) {
     if (id < 0 || static_cast<size_t>(id) >= tokenizer.value()->size()) std::abort();  // an id that is no token
     (void)tokenizer.value()->bytes(id, scratch);
@@ -54,6 +66,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     (void)parsed.value().get_u32_per_layer(key, 4);
   }
   use_vocabulary(parsed.value());
-  (void)model::open_model(source);
+  const auto file = model::open_model(source);
+  if (!file.ok()) return 0;
+  const auto vocabulary = model::load_vocabulary(*file);
+  if (vocabulary.ok() && vocabulary.value().size() != file.value().info.vocabulary)
+    std::abort();  // ids without a piece
   return 0;
 }

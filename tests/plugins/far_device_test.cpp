@@ -60,7 +60,11 @@ TEST_F(FarDevice, LostAtAnyCallEverythingSaysSoAndTheLedgerEndsAtZero) {
       }
     }
     finished = code == MRT_OK;
-    if (finished) break;
+    if (finished) {
+      rig.close();
+      EXPECT_EQ(rig.host.charged(), 0u);
+      break;
+    }
     EXPECT_EQ(code, MRT_BACKEND);
     EXPECT_EQ(rig.err.blast, static_cast<uint32_t>(MRT_BLAST_DEVICE)) << rig.err.message;
     uint32_t state = 99;
@@ -71,6 +75,8 @@ TEST_F(FarDevice, LostAtAnyCallEverythingSaysSoAndTheLedgerEndsAtZero) {
       EXPECT_EQ(rig.err.blast, static_cast<uint32_t>(MRT_BLAST_DEVICE));
       EXPECT_FALSE(rig.pool_bytes().empty()) << "read-outs remain";
     }
+    rig.close();
+    EXPECT_EQ(rig.host.charged(), 0u) << "the ledger ends at zero";
     EXPECT_EQ(rig.host.n_errors(), 0u);
   }
   EXPECT_TRUE(finished) << "the run ended without a fault once k was past it";
@@ -100,6 +106,8 @@ TEST(FaultyPlugin, EveryKthCallMayFailAndNothingIsLost) {
     Rig rig(faulty, graph);
     if (!rig.ok()) {
       EXPECT_EQ(rig.err.code, MRT_BACKEND) << rig.err.message;
+      rig.close();
+      EXPECT_EQ(rig.host.charged(), 0u) << "failed at call " << k;
       continue;
     }
     const uint32_t a = rig.add_sequence();
@@ -110,6 +118,8 @@ TEST(FaultyPlugin, EveryKthCallMayFailAndNothingIsLost) {
     code = rig.go({{a, tokens}});
     ASSERT_EQ(code, MRT_OK) << rig.err.message;
     EXPECT_EQ(rig.rows(), good.rows()) << "a failed call changed nothing";
+    rig.close();
+    EXPECT_EQ(rig.host.charged(), 0u) << "failed at call " << k;
   }
   EXPECT_TRUE(finished);
   controls->fail_at(0);

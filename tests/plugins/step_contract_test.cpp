@@ -260,6 +260,28 @@ TEST_P(StepContract, CompileCanBeCancelled) {
   EXPECT_EQ(rig->host.charged(), ledger);
 }
 
+// A host whose executor leaves work out: a step ends well only with the right rows.
+TEST_P(StepContract, AnExecutorThatLeavesWorkOutFailsTheStep) {
+  Rig good(plugin(), tiny_decoder({}));
+  const auto tokens = random_tokens(7, 40, 64);
+  ASSERT_EQ(good.go({{good.add_sequence(), tokens}}), MRT_OK);
+  for (const Executor executor : {Executor::kSkips, Executor::kIdle, Executor::kThrows}) {
+    RigOptions options;
+    options.executor = executor;
+    Rig bad(plugin(), tiny_decoder({}), options);
+    if (!bad.ok()) continue;  // compiling may be parallel too
+    const int32_t code = bad.go({{bad.add_sequence(), tokens}});
+    if (code == MRT_OK) {
+      EXPECT_EQ(bad.rows(), good.rows()) << "executor " << static_cast<int>(executor);
+    } else {
+      EXPECT_EQ(code, MRT_BACKEND) << bad.err.message;
+      EXPECT_EQ(bad.err.blast, static_cast<uint32_t>(MRT_BLAST_STEP));
+    }
+    bad.close();
+    EXPECT_EQ(bad.host.charged(), 0u);
+  }
+}
+
 MERRITT_EACH_PLUGIN(StepContract);
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/blocks.hpp"
+#include "support/kv_layout.hpp"
 #include "support/numbers.hpp"
 
 namespace merritt::plugin {
@@ -75,6 +76,71 @@ TEST(KvTypes, Q8RoundTripsWithinHalfAStep) {
   dequantise_row(kQ8_0, row, out, 64);
   for (int i = 0; i < 64; ++i) EXPECT_NEAR(out[i], in[i], 3.0f / 127.0f * 0.51f);
   EXPECT_FALSE(quantise_row(kQ4_0, in, row, 64));
+}
+
+TEST(KvTypes, Q8ShowsWhatIsNoNumber) {
+  uint8_t row[68];
+  float out[64];
+  for (const float bad : {NAN, -NAN, INFINITY, -INFINITY}) {
+    for (const int at : {0, 13, 31}) {
+      float in[64];
+      for (int i = 0; i < 64; ++i) in[i] = static_cast<float>(i);
+      in[at] = bad;
+      ASSERT_TRUE(quantise_row(kQ8_0, in, row, 64));
+      dequantise_row(kQ8_0, row, out, 64);
+      for (int i = 0; i < 32; ++i) EXPECT_TRUE(std::isnan(out[i])) << bad << " at " << at << ", " << i;
+      for (int i = 32; i < 64; ++i) EXPECT_NEAR(out[i], in[i], 0.26f) << "the other block is as it was";
+    }
+  }
+  // Too large for a half's scale, and too small for a reciprocal.
+  float in[64] = {};
+  in[0] = 3e38f;
+  in[32] = 1e-40f;
+  ASSERT_TRUE(quantise_row(kQ8_0, in, row, 64));
+  dequantise_row(kQ8_0, row, out, 64);
+  EXPECT_FALSE(std::isfinite(out[0]));
+  EXPECT_EQ(out[32], 0.0f);
+}
+
+// A layout whose pages no machine holds: the product must not wrap to a small pool.
+class HugeLayout final : public KvLayout {
+ public:
+  explicit HugeLayout(uint32_t planes) : planes_(planes) {}
+  const char* tag() const noexcept override { return "huge/1"; }
+  int32_t shape(const Plan&, const KvGeometry&, uint32_t, mrt_kv_group* out, mrt_error*) const override {
+    out->n_planes = planes_;
+    out->plane_bytes = uint64_t{1} << 28;
+    return MRT_OK;
+  }
+  UnitPlace place(const KvGeometry&, const KvOperand&, uint32_t, uint32_t, uint32_t) const noexcept override {
+    return {};
+  }
+
+ private:
+  uint32_t planes_;
+};
+
+TEST(KvGeometryTest, APoolThatNoMachineHoldsIsRefused) {
+  Plan plan;
+  plan.groups.push_back({0, {0}});
+  plan.kv_layers.push_back({0, 0, 0, 0, 1, 32, 32});
+  mrt_kv_policy policy{};
+  policy.struct_size = sizeof policy;
+  policy.page_tokens = 16;
+  policy.n_pages[0] = 1u << 24;
+  mrt_error err{};
+  for (const uint32_t planes : {1u << 12, (1u << 12) + 1, UINT32_MAX}) {  // 2^64 bytes, a little more, far more
+    mrt_kv_spec spec{};
+    spec.struct_size = sizeof spec;
+    EXPECT_EQ(answer_kv_spec(plan, &policy, HugeLayout(planes), kv_type_bit(kF32), &spec, &err), MRT_UNSUPPORTED);
+    KvGeometry geometry;
+    EXPECT_EQ(make_geometry(plan, policy, HugeLayout(planes), kv_type_bit(kF32), true, &geometry, &err),
+              MRT_UNSUPPORTED);
+  }
+  policy.n_pages[0] = 1u << 10;
+  KvGeometry geometry;
+  EXPECT_EQ(make_geometry(plan, policy, HugeLayout(2), kv_type_bit(kF32), true, &geometry, &err), MRT_OK)
+      << err.message;
 }
 
 }  // namespace

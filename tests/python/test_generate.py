@@ -6,6 +6,8 @@ import asyncio
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -125,6 +127,52 @@ def test_ctrl_c_cancels(engine: merritt.Engine, model_path: pathlib.Path, tenant
             if stream.finish == "cancelled":
                 return
         pytest.fail("no Ctrl-C cancelled the generation")
+
+
+def test_ctrl_c_leaves_an_evaluation(engine: merritt.Engine, model_path: pathlib.Path, tenant: merritt.Tenant) -> None:
+    with engine.load(model_path, backend="reference", progress=False) as slow:
+        ids = np.arange(3, 483)
+        expected = slow.eval(tenant, ids[:8], decode=True)
+        for _ in range(8):  # an evaluation may end before the signal comes: try again
+            before = engine.stats["generated_tokens"]
+
+            def interrupt() -> None:
+                while engine.stats["generated_tokens"] < before + 8:
+                    time.sleep(0.001)
+                os.kill(os.getpid(), signal.SIGINT)
+
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                slow.eval(tenant, ids, decode=True)
+                thread.join()
+                time.sleep(60)  # the signal came too late for the evaluation; it is raised here
+            left_early = engine.stats["generated_tokens"] < before + len(ids)
+            thread.join()
+            if left_early:
+                break
+        assert left_early, "no Ctrl-C left an evaluation before its end"
+        again = slow.eval(tenant, ids[:8], decode=True)
+        assert (again == expected).all(), "the tenant and the model go on"
+
+
+def test_a_script_interrupted_in_an_evaluation_ends(model_path: pathlib.Path) -> None:
+    """The engine is closed at exit, which ends the evaluation that goes on in the background."""
+    script = (
+        "import merritt, os, signal, sys, threading, time\n"
+        "engine = merritt.Engine(backends=['reference'])\n"
+        "model = engine.load(sys.argv[1], progress=False)\n"
+        "def interrupt():\n"
+        "    while engine.stats['generated_tokens'] == 0: time.sleep(0.001)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt, daemon=True).start()\n"
+        "try:\n"
+        "    while True: model.eval(engine.tenant(f't{time.monotonic_ns()}'), range(3, 483), decode=True)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(model_path)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 def test_two_tenants_share_steps(engine: merritt.Engine, model: merritt.Model) -> None:

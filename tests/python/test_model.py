@@ -57,6 +57,26 @@ def test_load_reports_progress_and_errors(engine: merritt.Engine, tmp_path: path
         engine.load(broken, kv_type="q9")
 
 
+def test_loading_shows_a_bar_when_asked(
+    engine: merritt.Engine, model_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine.load(model_path, progress=True).close()
+    shown = capfd.readouterr()
+    assert model_path.name in shown.err and "%|" in shown.err and shown.out == ""
+    for silent in (False, None):  # None: only where somebody watches, and nobody watches a test
+        engine.load(model_path, progress=silent).close()
+        assert capfd.readouterr() == ("", "")
+
+
+def test_loading_reports_rising_fractions(
+    engine: merritt.Engine, model_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr("merritt._progress.LoadProgress.report", property(lambda _: seen.append))
+    engine.load(model_path).close()
+    assert seen == sorted(seen) and 0 <= seen[0] and seen[-1] == 1
+
+
 def test_info_describes_the_model(model: merritt.Model, model_path: pathlib.Path) -> None:
     assert model.info["architecture"] == "llama"
     assert model.info["file_bytes"] == model_path.stat().st_size

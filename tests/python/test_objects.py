@@ -9,8 +9,8 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 
+import numpy as np
 import pytest
 
 import merritt
@@ -45,26 +45,29 @@ def test_a_tenant_name_is_taken_once(engine: merritt.Engine, tenant: merritt.Ten
 
 
 def test_other_threads_run_while_the_library_works(model: merritt.Model, tenant: merritt.Tenant) -> None:
-    longest = 0.0
-    done = threading.Event()
+    """The interpreter's own switching is turned off, so the other thread runs only when the library lets it."""
+    ids = np.asarray(model.tokenize("Once upon a time " * 16), dtype=np.int32)
+    go, ran = threading.Event(), threading.Event()
 
-    def tick() -> None:
-        nonlocal longest
-        last = time.monotonic()
-        while not done.is_set():
-            now = time.monotonic()
-            longest, last = max(longest, now - last), now
-            time.sleep(0.001)
+    def other() -> None:
+        go.wait()
+        ran.set()
 
-    thread = threading.Thread(target=tick)
+    thread = threading.Thread(target=other)
     thread.start()
-    start = time.monotonic()
-    for _ in range(20):
-        model.eval(tenant, model.tokenize("Once upon a time " * 16))
-    took = time.monotonic() - start
-    done.set()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e6)
+    try:
+        go.set()
+        assert not ran.is_set(), "no other thread may run yet"
+        for _ in range(1000):
+            model._core.eval(tenant._core, ids, 0)
+            if ran.is_set():
+                break
+        assert ran.is_set()
+    finally:
+        sys.setswitchinterval(interval)
     thread.join()
-    assert longest < took / 2
 
 
 def test_a_forked_child_gets_a_clear_error(model: merritt.Model) -> None:

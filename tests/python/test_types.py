@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import ast
+import os
 import pathlib
 import subprocess
 import sys
 
 from merritt import _core
 
-PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "python" / "src" / "merritt"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "python" / "src" / "merritt"
+MYPY = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--cache-dir=/dev/null"]
 
 
-def test_mypy_strict_passes() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--cache-dir=/dev/null", str(PACKAGE)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    assert (PACKAGE / "py.typed").is_file()
+def test_mypy_strict_passes_on_the_package_and_the_examples() -> None:
+    examples = sorted(str(path) for path in (ROOT / "examples" / "python").glob("*.py"))
+    done = subprocess.run([*MYPY, str(PACKAGE), *examples], capture_output=True, text=True,
+                          env={**os.environ, "MYPYPATH": str(PACKAGE.parent)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert examples and (PACKAGE / "py.typed").is_file()
 
 
 def test_the_stub_names_what_the_extension_has() -> None:

@@ -14,6 +14,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "sdk" / "cmake"), str(HERE)]
 
 import binary_lint  # noqa: E402
+import check_docs  # noqa: E402
 from dev import abi, totals, util  # noqa: E402
 
 SPDX = "// SPDX-License-Identifier: Apache-2.0\n"
@@ -55,6 +56,9 @@ def test_a_clean_tree_passes(small_tree: pathlib.Path, check: str) -> None:
     ("check_layers", "sdk/src/base/a.hpp", '#include "kv/b.hpp"\n', "layer base may not include kv/b.hpp"),
     ("check_layers", "sdk/src/other/a.hpp", '#include "base/b.hpp"\n', "is no layer"),
     ("check_layers", "plugins/x/a.cpp", '#include "base/b.hpp"\n', "a plugin may include only"),
+    ("check_layers", "plugins/x/a.cpp", '#include "y/b.hpp"\n', "a plugin may include only"),
+    ("check_layers", "plugins/x/a.cpp", '#include "../../sdk/src/base/b.hpp"\n', "a plugin may include only"),
+    ("check_layers", "plugins/x/a.cpp", "#include <spdlog/spdlog.h>\n", "a plugin may include only"),
     ("check_layers", "sdk/include/merritt/a.hpp", '#include "base/b.hpp"\n', "a public header may not"),
     ("check_layers", "abi/include/merritt/a.h", "#include <stdio.h>\n", "an ABI header includes only"),
     ("check_words", "docs/a.md", "TO" "DO: more\n", "unfinished work"),
@@ -279,3 +283,61 @@ def test_a_crash_and_a_skip_are_counted(tmp_path: pathlib.Path) -> None:
     counted.add_gtest("test_y", tmp_path / "absent", -6, log)
     assert counted.counts() == (1, 1, 1) and counted.unexpected_skips() == ["test_x:A.Skip"]
     assert counted.close() == 1
+
+
+@pytest.fixture
+def docs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.setattr(check_docs, "ROOT", tmp_path)
+    put(tmp_path, "sdk/src/base/limits.hpp", "inline constexpr uint32_t kAMax = 1u << 4;\ninline constexpr size_t kBMax = size_t{3};\n")
+    put(tmp_path, "docs/reference/limits.md", "| a | `kAMax` | 16 |\n| b | `kBMax` | 3 |\n")
+    return tmp_path
+
+
+def test_limits_are_compared_both_ways(docs: pathlib.Path) -> None:
+    assert check_docs.limit_problems() == []
+    put(docs, "docs/reference/limits.md", "| a | `kAMax` | 17 |\n| c | `kCMax` | 3 |\n")
+    found = check_docs.limit_problems()
+    assert len(found) == 3 and any("kAMax is 17" in text for text in found)
+    assert any("kCMax" in text for text in found) and any("says nothing of kBMax = 3" in text for text in found)
+
+
+def test_every_default_of_the_page_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_docs.default_problems() == []
+    page = (ROOT / check_docs.LIMITS).read_text()
+    real = check_docs.read
+    for option, value in {"sequences_max": "32", "prompt_bytes_max": "1 MiB", "kv_bytes": "4 sequences"}.items():
+        wrong = "".join(line.replace(value, "77 things") if option in line else line for line in page.splitlines(True))
+        monkeypatch.setattr(check_docs, "read", lambda name, text=wrong: text if name == check_docs.LIMITS else real(name))
+        assert any(option in text for text in check_docs.default_problems()), option
+
+
+def test_dead_links_and_citations_are_found(docs: pathlib.Path) -> None:
+    put(docs, "docs/a.md", "[here](b.md) [there](https://x.y/z.md) [part](a.md#x)\n")
+    put(docs, "SECURITY.md", "[gone](docs/gone.md)\n")
+    put(docs, "sdk/src/a.cpp", "// See docs/adr/9999.md and docs/a.md.\n")
+    assert check_docs.link_problems() == [
+        "SECURITY.md: no such file: docs/gone.md", "docs/a.md: no such file: b.md",
+        "sdk/src/a.cpp: cites docs/adr/9999.md, which is not there"]
+
+
+def test_a_dependency_names_tests_that_exist(docs: pathlib.Path) -> None:
+    put(docs, "tests/tools/test_x.py", "def test_y() -> None: ...\n")
+    put(docs, "tests/a_test.cpp", "TEST_F(Suite, Case) {}\n")
+    put(docs, "sdk/cmake/dev/lint.py", '"check:tidy"\n')
+    rows = "| a | x | `tests/tools/test_x.py::test_y`, `Suite.Case`, `check:tidy` |\n"
+    put(docs, check_docs.DEPENDENCIES, "| Dependency | for | fails |\n|---|---|---|\n" + rows)
+    assert check_docs.dependency_problems() == []
+    put(docs, check_docs.DEPENDENCIES, rows + "| b | x | `Suite.Other`, `tests/tools/test_x.py::test_z`, `check:z` |\n| c | x | none |\n")
+    assert len(check_docs.dependency_problems()) == 4
+
+
+@pytest.mark.parametrize(("language", "code"), [
+    ("python", "def (:\n"), ("json", "{\n"), ("c", "#include <merritt/merritt.h>\nint x = MERRITT_NO_SUCH;\n"),
+])
+def test_a_block_that_does_not_parse_is_found(docs: pathlib.Path, language: str, code: str) -> None:
+    (docs / "abi").symlink_to(ROOT / "abi")
+    put(docs, "docs/a.md", f"```{language}\n{code}```\n")
+    assert len(check_docs.block_problems()) == 1
+    good = {"python": "x = 1\n", "json": "{}\n", "c": "#include <merritt/merritt.h>\nint x = MERRITT_OK;\n"}[language]
+    put(docs, "docs/a.md", f"```{language}\n{good}```\n")
+    assert check_docs.block_problems() == []

@@ -15,7 +15,10 @@ CXX_SUFFIXES = (".hpp", ".cpp")
 def files(*suffixes: str, under: str = "") -> list[pathlib.Path]:
     """Files of the tree that git does not ignore (tracked, or new), optionally below a folder."""
     words = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard", "-z"]
-    listing = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{ROOT} is not a git checkout, and only git knows which files are the project's: {done.stderr.strip()}")
+    listing = done.stdout
     paths = [ROOT / name for name in listing.split("\0") if name.startswith(under) and name]
     return sorted(p for p in set(paths) if p.is_file() and (not suffixes or p.suffix in suffixes))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -135,53 +135,32 @@ def test_backends_lists_what_is_trusted(merritt: Merritt) -> None:
     assert all(len(row["sha256"]) == 64 for row in loaded.values())
 
 
-def test_bench_measures(merritt: Merritt, model_path: pathlib.Path) -> None:
-    done = merritt("bench", "-m", model_path, "-p", 32, "-n", 16, "-d", 8, "-b", 2, "-r", 2, "--trace-kernels", "--json")
-    assert done.returncode == 0, done.stderr
-    out = json.loads(done.stdout)
-    assert out["prefill_tokens_per_s"]["median"] > 0 and out["decode_tokens_per_s"]["median"] > 0
-    assert len(out["decode_tokens_per_s"]["runs"]) == 2
-    assert out["batch"] == 2 and out["depth"] == 8
-    kernels = out["kernels"]
-    assert sum(node["flops_share"] for node in kernels["prompt"]) == pytest.approx(1.0, abs=0.01)
-    assert 0 <= kernels["onednn_share_of_prefill_flops"] <= 1
-
-
-def test_doctor_checks_this_machine(merritt: Merritt) -> None:
-    out = json.loads(merritt("doctor", "--json").stdout)
-    names = {check["name"] for check in out["checks"]}
-    assert {"cpu", "threads", "memory", "memlock", "huge pages", "models"} <= names
-    assert "plugin libmerritt_reference.so" in names
-    assert all(check["health"] == "ok" or check["fix"] for check in out["checks"])
-
-
-def test_doctor_finds_models_in_packages_and_caches(
-    program: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    data = tmp_path / ".venv" / "lib" / "python3.11" / "site-packages" / "pieces" / "data"
-    data.mkdir(parents=True)
-    (data / "m.gguf.part01").write_bytes(b"22")
-    (data / "m.gguf.part00").write_bytes(b"1")
-    snapshot = tmp_path / "hub" / "models--a--b" / "snapshots" / "c"
-    snapshot.mkdir(parents=True)
-    (snapshot / "n.gguf").write_bytes(b"333")
-    done = subprocess.run([program, "doctor", "--json"], cwd=tmp_path, capture_output=True,
-                          env={**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub")})
-    found = {pathlib.Path(model["path"]).name: model for model in json.loads(done.stdout)["models"]}
-    assert found["n.gguf"]["bytes"] == 3 and found["n.gguf"]["where"] == "hugging face cache"
-    assert [pathlib.Path(part).name for part in found["m.gguf"]["parts"]] == ["m.gguf.part00", "m.gguf.part01"]
-
-
 def test_demo_runs_two_tenants_in_one_step(merritt: Merritt, model_path: pathlib.Path) -> None:
     done = merritt("demo", "--model", model_path, "-n", 40, "--json")
     assert done.returncode == 0, done.stderr
     out = json.loads(done.stdout)
     assert out["steps_mixed"] > 0 and len(out["steps_seen_by_both"]) > 0
     assert [tenant["tenant"] for tenant in out["tenants"]] == ["acme", "globex"]
-    table = merritt("demo", "--model", model_path, "-n", 40)
-    assert b"carried rows of both tenants" in table.stdout
-    for word in (b"tokens/s", b"first token", b"memory", b"backend", b"features used", b"licence"):
-        assert word in table.stdout
+    trace = out["step_trace"]
+    assert trace["step"] in out["steps_seen_by_both"]
+    assert [row["tenant"] for row in trace["rows"]] == ["acme", "globex"]
+    for row, tenant in zip(trace["rows"], out["tenants"]):
+        assert row["class"] == "generated"
+        assert tenant["prompt_tokens"] <= row["position"] < tenant["prompt_tokens"] + tenant["generated_tokens"] - 1
+        assert 0 <= row["token"] < 512 and 0 <= row["drawn"] < 512
+
+
+def test_demo_prints_streams_rows_and_a_table(merritt: Merritt, model_path: pathlib.Path) -> None:
+    done = merritt("demo", "--model", model_path, "-n", 40, "--backend", "reference")
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode()
+    assert re.search(r"carried rows of both tenants\nstep \d+, one batch:\n.*position", text)
+    for tenant in ("acme", "globex"):
+        assert re.search(rf"^{tenant} +steps +\d+-\d+ +\|", text, re.MULTILINE)
+        assert re.search(rf"^  {tenant} +generated +\d+  \d+ \".*\" -> \d+ \"", text, re.MULTILINE)
+    for word in ("tokens/s", "first token", "memory", "backend", "licence        not stated in the file"):
+        assert word in text
+    assert re.search(r"^features used +baseline x86-64$", text, re.MULTILINE), "the reference uses no wide registers"
 
 
 def test_chat_answers_or_says_why_not(merritt: Merritt, model_path: pathlib.Path) -> None:
@@ -196,10 +175,30 @@ def test_ctrl_c_cancels_a_run(program: pathlib.Path, model_path: pathlib.Path) -
     assert child.stdout is not None
     child.stdout.read(1)
     child.send_signal(signal.SIGINT)
-    start = time.monotonic()
     _, errors = child.communicate(timeout=60)
-    assert time.monotonic() - start < 5
     assert child.returncode == 1 and b"cancelled" in errors
+    generated = re.search(rb"generated (\d+) tokens", errors)
+    assert generated and int(generated[1]) < 500
+
+
+def wait_until_it_catches_ctrl_c(child: subprocess.Popen[bytes]) -> None:
+    while child.poll() is None:
+        caught = re.search(r"^SigCgt:\s*(\w+)", pathlib.Path(f"/proc/{child.pid}/status").read_text(), re.MULTILINE)
+        if caught and int(caught[1], 16) >> (signal.SIGINT - 1) & 1:
+            return
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("words", [["tokenize"], ["eval", "--logits", "/dev/null", "--tokens", "-"]])
+def test_ctrl_c_ends_what_cannot_cancel(program: pathlib.Path, model_path: pathlib.Path, words: list[str]) -> None:
+    """Also what a second Ctrl-C does everywhere: exit code 1, not a signal's."""
+    child = subprocess.Popen([program, *words, "-m", model_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    wait_until_it_catches_ctrl_c(child)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(timeout=60) == 1
+    assert child.stdin is not None and child.stdout is not None
+    child.stdin.close()
+    assert child.stdout.read() == b""
 
 
 def test_wrong_command_lines_exit_with_2(merritt: Merritt, model_path: pathlib.Path) -> None:
@@ -210,14 +209,3 @@ def test_wrong_command_lines_exit_with_2(merritt: Merritt, model_path: pathlib.P
         assert done.stdout == b"" and done.stderr != b""
     assert merritt("--help").returncode == 0
     assert merritt("--version").stdout.startswith(b"0.")
-
-
-def test_errors_name_the_fix(merritt: Merritt, model_path: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    absent = merritt("run", "-m", tmp_path / "absent.gguf", "-p", "x")
-    assert absent.returncode == 1 and b"merritt doctor" in absent.stderr
-    empty = merritt("run", "-m", model_path, "-p", "x", "--plugin-dir", tmp_path)
-    assert empty.returncode == 1 and b"--plugin-dir" in empty.stderr
-    unknown = merritt("run", "-m", model_path, "-p", "x", "--backend", "cuda")
-    assert unknown.returncode == 1 and b"cuda" in unknown.stderr and b"doctor" in unknown.stderr
-    long_prompt = merritt("run", "-m", model_path, "--raw", "-p", "-", stdin=b"word " * 3000)
-    assert long_prompt.returncode == 1 and b"512" in long_prompt.stderr and long_prompt.stdout == b""

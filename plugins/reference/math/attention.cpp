@@ -55,7 +55,7 @@ void Runner::mark_corrupt(uint32_t g, uint32_t page) noexcept {
 
 void Runner::store(const PlanNode& n) noexcept {
   // Which sequence a token belongs to is found by walking the runs: they are dense and ordered.
-  host_->parallel(step_->n_seqs, [&](uint32_t s, uint32_t) {
+  spread(step_->n_seqs, [&](uint32_t s, uint32_t) {
     const uint32_t first = staging_->seq_first[s];
     for (uint32_t t = first; t < first + staging_->seq_tokens[s]; ++t) {
       store_row(n, false, s, t);
@@ -124,7 +124,7 @@ void Runner::attention(const PlanNode& n, float* y) noexcept {
       block_first_[n_blocks_++] = r;
     }
   }
-  host_->parallel(n_blocks_, [&](uint32_t b, uint32_t worker) {
+  spread(n_blocks_, [&](uint32_t b, uint32_t worker) {
     const uint32_t s = block_seq_[b], first = block_first_[b];
     const uint32_t rows = std::min(kQueryRows, staging_->seq_tokens[s] - first);
     attend_block(n, s, first, rows, workers_[worker], y);

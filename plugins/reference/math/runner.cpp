@@ -25,17 +25,22 @@ void Runner::run(const mrt_step& step, const mrt_staging& staging, mrt_error* re
   step_ = &step;
   staging_ = &staging;
   *result = {};
+  spread_code_ = MRT_OK;
   for (uint32_t s = 0; s < step.n_seqs; ++s) staging.seq_status[s] = MRT_OK;
   const Plan& plan = model_->plan();
   const uint32_t wanted = step.outputs | kNeededByCache;
   for (uint32_t i = 0; i < plan.nodes.size(); ++i) {
-    if (step.cancel != nullptr && *step.cancel != 0) {
+    if (cancel_requested(step.cancel)) {
       fail(result, MRT_CANCELLED, MRT_BLAST_STEP, kNoIndex, "the step was cancelled");
       return;
     }
     const PlanNode& n = plan.nodes[i];
     if (n.caches) store(n);
     if ((n.needed_by & wanted) != 0) run_node(i);
+    if (spread_code_ != MRT_OK) {
+      fail(result, spread_code_, MRT_BLAST_STEP, i, "the host's executor left parts of node %u undone", i);
+      return;
+    }
   }
 }
 
@@ -62,7 +67,7 @@ void Runner::embed(const PlanNode& n, float* y) noexcept {
   const uint32_t* ids = n.args[0].index == MRT_IN_TOKENS      ? staging_->token
                         : n.args[0].index == MRT_IN_POSITIONS ? staging_->position
                                                               : staging_->type;
-  host_->parallel(step_->n_tokens, [&](uint32_t t, uint32_t) {
+  spread(step_->n_tokens, [&](uint32_t t, uint32_t) {
     float* row = y + static_cast<uint64_t>(t) * n.width;
     dequantise_row(table.type, model_->row(n.args[1], ids[t]), row, n.width);
     for (uint32_t c = 0; c < n.width && n.a.scale != 1.0; ++c) row[c] = static_cast<float>(row[c] * n.a.scale);
@@ -75,7 +80,7 @@ void Runner::linear(const PlanNode& n, float* y) noexcept {
   const PlanWeight& w = model_->weight(n.args[1]);
   const uint64_t rows = rows_of(n.rows);
   constexpr uint32_t kRowsAtOnce = 64;
-  host_->parallel((n.width + kRowsAtOnce - 1) / kRowsAtOnce, [&](uint32_t piece, uint32_t worker) {
+  spread((n.width + kRowsAtOnce - 1) / kRowsAtOnce, [&](uint32_t piece, uint32_t worker) {
     float* opened = workers_[worker].row;
     const uint32_t end = std::min(n.width, (piece + 1) * kRowsAtOnce);
     for (uint32_t o = piece * kRowsAtOnce; o < end; ++o) {
@@ -97,7 +102,7 @@ void Runner::norm(const PlanNode& n, float* y) noexcept {
     return v.cols * v.rows;
   };
   const uint64_t n_w = w == nullptr ? 1 : count(1), n_b = b == nullptr ? 1 : count(2);
-  host_->parallel(static_cast<uint32_t>(rows_of(n.rows)), [&](uint32_t t, uint32_t) {
+  spread(static_cast<uint32_t>(rows_of(n.rows)), [&](uint32_t t, uint32_t) {
     const uint64_t at = static_cast<uint64_t>(t) * n.width;
     if (n.op == MRT_OP_RMS_NORM) {
       rms_norm_row(x + at, w, n_w, n.a, n.width, y + at);
@@ -111,7 +116,7 @@ void Runner::rope(uint32_t i, const PlanNode& n, float* y) noexcept {
   const float* x = value(n.args[0]);
   const double* angles = angles_.as<double>() + angles_at_[i];
   const uint32_t pairs = n.a.rot_dim / 2;
-  host_->parallel(step_->n_tokens, [&](uint32_t t, uint32_t worker) {
+  spread(step_->n_tokens, [&](uint32_t t, uint32_t worker) {
     double* cosines = workers_[worker].numbers;
     double* sines = cosines + pairs;
     for (uint32_t p = 0; p < pairs; ++p) {
@@ -127,7 +132,7 @@ void Runner::elementwise(const PlanNode& n, float* y) noexcept {
   const float* a = value(n.args[0]);
   const float* b = n.op == MRT_OP_GATE || n.op == MRT_OP_ADD ? value(n.args[1]) : nullptr;
   const float* w = n.op == MRT_OP_SCALE ? model_->vector(n, 1) : nullptr;
-  host_->parallel(static_cast<uint32_t>(rows_of(n.rows)), [&](uint32_t t, uint32_t) {
+  spread(static_cast<uint32_t>(rows_of(n.rows)), [&](uint32_t t, uint32_t) {
     const uint64_t at = static_cast<uint64_t>(t) * n.width;
     for (uint32_t c = 0; c < n.width; ++c) {
       const double u = a[at + c];
@@ -145,9 +150,8 @@ void Runner::elementwise(const PlanNode& n, float* y) noexcept {
 }
 
 void Runner::moe(const PlanNode& n, float* y) noexcept {
-  host_->parallel(static_cast<uint32_t>(rows_of(n.rows)), [&](uint32_t t, uint32_t worker) {
-    moe_row(n, t, workers_[worker], y + static_cast<uint64_t>(t) * n.width);
-  });
+  spread(static_cast<uint32_t>(rows_of(n.rows)),
+         [&](uint32_t t, uint32_t worker) { moe_row(n, t, workers_[worker], y + static_cast<uint64_t>(t) * n.width); });
 }
 
 void Runner::moe_row(const PlanNode& n, uint64_t t, const Worker& w, float* y) const noexcept {

@@ -39,6 +39,12 @@ class Runner {
   uint64_t plan_buffers(const mrt_program_policy& policy);
   int32_t take_workers(Memory* memory, mrt_error* err);
   void run_node(uint32_t i) noexcept;
+  /// The host's parallel; what it leaves undone ends the step.
+  template <class F>
+  void spread(uint32_t n, F&& body) noexcept {
+    const int32_t code = host_->parallel(n, body);
+    if (code != MRT_OK) spread_code_ = code;
+  }
   void embed(const PlanNode& n, float* y) noexcept;
   void linear(const PlanNode& n, float* y) noexcept;
   void norm(const PlanNode& n, float* y) noexcept;
@@ -78,6 +84,7 @@ class Runner {
   std::vector<Worker> workers_;
   uint64_t hot_bytes_ = 0;  // of one worker's share of opened_
   uint32_t n_blocks_ = 0;
+  int32_t spread_code_ = MRT_OK;  // of this step's parallel loops, the last one that failed
   const mrt_step* step_ = nullptr;
   const mrt_staging* staging_ = nullptr;
 };

@@ -9,6 +9,10 @@
         for piece in acme.generate(model, "Tell me a joke.", max_tokens=100):
             print(piece, end="", flush=True)
 """
+from ._locate import check_interpreter
+
+check_interpreter()
+
 from ._core import __version__
 from .engine import Engine
 from .errors import (

@@ -1,12 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the plugins and the list of trusted publishers are."""
+"""Where the extension, the plugins and the list of trusted publishers are."""
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import pathlib
+import sys
 from typing import Any
 
 Publisher = tuple[str, bytes, str, int]
+
+
+def check_interpreter() -> None:
+    """Says what is wrong when the package's extension was built for another interpreter."""
+    built = sorted(file.name for file in pathlib.Path(__file__).resolve().parent.glob("_core.*so"))
+    if any(name == "_core" + suffix for name in built for suffix in importlib.machinery.EXTENSION_SUFFIXES):
+        return
+    raise ImportError(
+        f"merritt has no extension for Python {sys.version_info[0]}.{sys.version_info[1]} ({sys.executable}); "
+        f"it holds {', '.join(built) or 'none at all'}: install the wheel of this Python, or build with "
+        "-DPython_EXECUTABLE naming it"
+    )
 
 
 def default_plugin_dir() -> pathlib.Path:

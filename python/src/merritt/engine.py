@@ -10,6 +10,7 @@ from typing import Any, Iterable, Union
 
 from . import _core, _locate
 from ._handle import Handle, html_table, human_bytes
+from ._interrupt import wait_for_interrupted
 from ._progress import LoadProgress
 from .errors import MerrittError, NotFoundError
 from .model import KV_TYPES, Model
@@ -23,6 +24,7 @@ ISA_LEVELS = {"any": 0, "avx2": 1, "avx512": 2, "vnni": 3, "amx": 4}
 def _close_all() -> None:
     for engine in list(_open_engines):
         engine.close()
+    wait_for_interrupted()
 
 
 # An engine has threads of its own; they end before the interpreter does.

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from . import _core
 from ._handle import Handle, html_table, human_bytes
+from ._interrupt import interruptible
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -52,8 +53,13 @@ class Model(Handle):
         return self._core.render_chat([(message["role"], message["content"]) for message in messages])
 
     def eval(self, tenant: Tenant, tokens: Tokens, *, decode: bool = False) -> npt.NDArray[np.float32]:
-        """Teacher-forced logits, float32 [tokens, vocabulary]. decode: feed the tokens one by one."""
-        return self._core.eval(tenant._core, token_array(tokens), _core.EVAL_DECODE if decode else 0)
+        """Teacher-forced logits, float32 [tokens, vocabulary]. decode: feed the tokens one by one.
+
+        Ctrl-C is raised at once, but nothing can cancel an evaluation: it goes on in the background until it is done or
+        the engine is closed, and its logits are thrown away.
+        """
+        ids, flags = token_array(tokens), _core.EVAL_DECODE if decode else 0
+        return interruptible(lambda: self._core.eval(tenant._core, ids, flags))
 
     def close(self) -> None:
         """Ends the model's sessions and returns its memory."""

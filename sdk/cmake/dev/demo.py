@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import subprocess
+import sys
 import time
 
 from . import build, models, setup, util
@@ -26,9 +27,11 @@ def model_of(words: list[str]) -> tuple[pathlib.Path, list[str]]:
 def demo(words: list[str]) -> int:
     start = time.monotonic()
     model, rest = model_of(words)
+    if "--json" in rest:
+        util.REPORT = sys.stderr
     if model != models.gemma_path() and not model.is_file():
         raise DevError(f"no file {model}")
-    setup.setup([])
+    setup.setup([], gemma=model == models.gemma_path())
     util.say("build")
     with util.stage("library, plugins, command line"):
         build.build_preset("release", targets=build.targets_for("release", []), quiet=True)

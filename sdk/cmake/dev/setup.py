@@ -17,7 +17,7 @@ from .util import DevError
 PACKAGES = """
 build-essential cmake ninja-build ccache pkg-config git ca-certificates dpkg-dev xz-utils
 python3 python3-venv python3-dev
-libboost1.81-dev libspdlog-dev libfmt-dev libssl-dev nlohmann-json3-dev libcli11-dev libutf8proc-dev libpcre2-dev
+libboost1.81-dev libspdlog-dev libfmt-dev libssl-dev nlohmann-json3-dev libcli11-dev libutf8proc-dev
 libgtest-dev libgmock-dev libbenchmark-dev
 abigail-tools clang-16 clang-tidy-16 clang-format-16 libclang-rt-16-dev llvm-16 gcc-mingw-w64-x86-64-win32
 """.split()
@@ -56,13 +56,13 @@ def install_packages() -> str:
 
 
 def python_program() -> str:
-    """The interpreter of the virtual environment: the one running this, unless it cannot make one."""
-    return sys.executable or util.need("python3")
+    """The interpreter of the virtual environment: the one running this, or the one below it when .venv runs this."""
+    return getattr(sys, "_base_executable", None) or sys.executable or util.need("python3")
 
 
 def make_venv() -> str:
     stamp = util.VENV / ".merritt-stamp"
-    want = hashlib.sha256("\n".join([*PYTHON_PACKAGES, python_program()]).encode()).hexdigest()
+    want = hashlib.sha256("\n".join([*PYTHON_PACKAGES, python_program(), sys.version]).encode()).hexdigest()
     if stamp.is_file() and stamp.read_text() == want and (util.VENV / "bin" / "python").exists():
         return "current"
     shutil.rmtree(util.VENV, ignore_errors=True)
@@ -73,7 +73,7 @@ def make_venv() -> str:
     return "made"
 
 
-def setup(_: list[str]) -> int:
+def setup(_: list[str], gemma: bool = True) -> int:
     util.say("setup")
     with util.stage("packages") as notes:
         notes.append(install_packages())
@@ -84,6 +84,7 @@ def setup(_: list[str]) -> int:
         notes.append(make_venv())
     with util.stage("model stories260k") as notes:
         notes.append(models.convert_stories())
-    with util.stage("model gemma-3-270m") as notes:
-        notes.append(models.fetch_gemma())
+    if gemma:
+        with util.stage("model gemma-3-270m") as notes:
+            notes.append(models.fetch_gemma())
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from . import build, lint, util
+from . import build, lint, setup, util
 from .totals import Totals, run_gtests
 
 
@@ -57,6 +57,7 @@ def run_everything(totals: Totals, pattern: str) -> None:
 
 def test(words: list[str]) -> int:
     pattern = words[0] if words else ""
+    setup.setup([])
     with util.stage("build"):
         build.build_preset("release", quiet=True)
     totals = Totals()

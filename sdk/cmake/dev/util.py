@@ -30,6 +30,13 @@ def deps_dir() -> pathlib.Path:
     return pathlib.Path(chosen) if chosen else pathlib.Path.home() / ".cache" / "merritt"
 
 
+def cache_compiles() -> None:
+    """ccache's folder lies with the other things that are slow to make, so that whoever keeps them keeps it."""
+    if "CCACHE_DIR" not in os.environ:
+        os.environ["CCACHE_DIR"] = str(deps_dir() / "ccache")
+        os.environ.setdefault("CCACHE_MAXSIZE", "3G")
+
+
 def cpu_count() -> int:
     """CPUs this process may use: affinity capped by the cgroup's cpu.max."""
     count = len(os.sched_getaffinity(0))
@@ -40,8 +47,11 @@ def cpu_count() -> int:
     return max(1, count)
 
 
+REPORT = sys.stdout  # where the one-line-per-stage report goes; stderr where stdout is somebody's data
+
+
 def say(text: str) -> None:
-    print(text, flush=True)
+    print(text, flush=True, file=REPORT)
 
 
 def sha256_of(path: pathlib.Path) -> str:
@@ -96,9 +106,9 @@ def stage(name: str) -> Iterator[list[str]]:
     """Prints `name ... note  12.3 s` on one line; append to the yielded list to add a note."""
     start = time.monotonic()
     notes: list[str] = []
-    interactive = sys.stdout.isatty()
+    interactive = REPORT.isatty()
     if interactive:
-        print(f"  {name} ...", end="\r", flush=True)
+        print(f"  {name} ...", end="\r", flush=True, file=REPORT)
     ok = False
     try:
         yield notes
@@ -107,7 +117,7 @@ def stage(name: str) -> Iterator[list[str]]:
         took = time.monotonic() - start
         note = ", ".join(notes)
         if interactive:
-            print("\033[2K", end="")
+            print("\033[2K", end="", file=REPORT)
         say(f"  {name:<34} {'' if ok else 'FAILED '}{note + '  ' if note else ''}{took:.1f} s")
 
 

@@ -109,6 +109,11 @@ Blast poison(uint64_t handle_bits) noexcept {
 
 Status destroy_engine(Handle handle) {
   if (handle.kind != Kind::kEngine) return no_such_engine();
+  {
+    // From one of the engine's own callbacks it would wait for itself. In a child of fork() there is no pin to be had.
+    const Result<EnginePin> pin = pin_engine(handle);
+    if (pin.ok()) MERRITT_CHECK(pin->engine().check_may_wait());
+  }
   Slot& slot = g_table.slots[handle.engine];
   uint64_t state = slot.state.load(std::memory_order_acquire);
   do {
@@ -121,7 +126,7 @@ Status destroy_engine(Handle handle) {
     // were wiped by the kernel at fork. The slot stays claimed, so that no handle of it can come alive again.
     return {};
   }
-  entry->engine->shutdown();  // wakes every waiting call
+  MERRITT_CHECK(entry->engine->shutdown());  // wakes every waiting call
   for (state = slot.state.load(std::memory_order_acquire); (state & kPinMask) != 0;
        state = slot.state.load(std::memory_order_acquire)) {
     slot.state.wait(state, std::memory_order_acquire);

@@ -82,6 +82,8 @@ Status destroy(Public handle, End&& end) {
   if (!found.ok()) {
     return found.status().code() == Code::kFailedPrecondition ? Status() : std::move(found).status();
   }
+  // Refused before anything is changed. Requests wait for nobody.
+  if (Object::kKind != Kind::kRequest) MERRITT_CHECK(found->engine().check_may_wait());
   MERRITT_CHECK(end(found.value()));
   auto taken = found->pin.handles().template take<typename Object::Type>(Handle::from_pointer(handle), Object::kKind);
   return taken.ok() ? Status() : std::move(taken).status();

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/elf_check.hpp"
 
-#include <elf.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -10,6 +8,7 @@
 #include <string_view>
 
 #include "base/limits.hpp"
+#include "base/os/elf.hpp"
 #include "merritt/backend.h"
 
 namespace merritt::backend {
@@ -81,7 +80,8 @@ class Reader {
   std::vector<Elf64_Phdr> loads_;
   std::vector<Elf64_Dyn> dynamic_;
   uint64_t strings_ = 0, strings_bytes_ = 0, symbols_ = 0;
-  bool writable_code_ = false, executable_stack_ = false;
+  bool writable_code_ = false;
+  bool executable_stack_ = true;  // what glibc takes it for that says nothing
 };
 
 std::optional<uint64_t> Reader::offset_of(uint64_t address, uint64_t bytes) const {
@@ -173,6 +173,8 @@ Status Reader::add_symbol(uint64_t index, ElfInfo& info) {
   if (symbol.st_shndx == SHN_ABS && ELF64_ST_TYPE(symbol.st_info) == STT_OBJECT && symbol.st_size == 0) return {};
   if (ELF64_ST_BIND(symbol.st_info) == STB_GNU_UNIQUE) return refused("has a unique symbol: " + *name);
   info.exports.push_back(*name);
+  info.entry = symbol.st_value;
+  info.entry_is_function = ELF64_ST_TYPE(symbol.st_info) == STT_FUNC && symbol.st_shndx < SHN_LORESERVE;
   return {};
 }
 
@@ -238,6 +240,14 @@ Result<ElfInfo> Reader::read() {
 
 }  // namespace
 
+bool PluginMemory::lies_in(uintptr_t address, uint64_t bytes, bool code) const {
+  if (segments.empty()) return true;
+  return std::any_of(segments.begin(), segments.end(), [&](const ElfSegment& segment) {
+    const uint64_t into = address - base - segment.address;  // wraps to a large number when before it
+    return (!code || segment.executable) && into <= segment.bytes && bytes <= segment.bytes - into;
+  });
+}
+
 Result<ElfInfo> read_elf(std::span<const std::byte> file) { return Reader(file).read(); }
 
 Result<ElfInfo> check_plugin_elf(std::span<const std::byte> file) {
@@ -257,6 +267,9 @@ Result<ElfInfo> check_plugin_elf(std::span<const std::byte> file) {
     const std::string first = info.exports.empty() ? "nothing" : info.exports.front();
     return refused("exports " + std::to_string(info.exports.size()) + " symbols (" + first +
                    "); a plugin exports exactly " MRT_BACKEND_SYMBOL);
+  }
+  if (!info.entry_is_function || !PluginMemory{0, info.segments}.has_code(info.entry)) {
+    return refused("exports a " MRT_BACKEND_SYMBOL " that is no plain function in its code");
   }
   return info;
 }

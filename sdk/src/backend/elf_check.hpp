@@ -23,6 +23,19 @@ struct ElfInfo {
   std::vector<ElfSegment> segments;  // as mapped
   std::vector<std::string> needed;
   std::vector<std::string> exports;
+  uint64_t entry = 0;              // where the last export is, relative as the segments are
+  bool entry_is_function = false;  // neither data nor a resolver's answer nor an absolute address
+};
+
+// A mapped object's memory, to prove that what it points at is its own.
+struct PluginMemory {
+  uintptr_t base = 0;                // what the segments' addresses are relative to
+  std::vector<ElfSegment> segments;  // none = nothing is checked (tests)
+  bool has(uintptr_t address, uint64_t bytes) const { return lies_in(address, bytes, false); }
+  bool has_code(uintptr_t address) const { return lies_in(address, 1, true); }
+
+ private:
+  bool lies_in(uintptr_t address, uint64_t bytes, bool code) const;
 };
 
 // What the file says. corrupt = not a well-formed shared object of this machine.

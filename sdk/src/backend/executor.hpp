@@ -7,7 +7,8 @@
 // now. Workers sleep between steps: they spin for at most tens of microseconds after a task. What a task throws is
 // dropped, so that it cannot end the process.
 //
-// Threads: any; concurrent callers take turns, in the order they came, one parallel or gang at a time.
+// Threads: any; concurrent callers of the engine's workers take turns, in the order they came, one parallel or gang at
+// a time. On the host's threads gangs take turns; parallel calls run beside them and each other as the host likes.
 #pragma once
 
 #include <cstdint>

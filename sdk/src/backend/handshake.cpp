@@ -50,14 +50,6 @@ struct Stub<const void* (*)(const char*, uint32_t)> {
   static const void* call(const char*, uint32_t) { return nullptr; }
 };
 
-bool lies_in(const std::vector<ElfSegment>& segments, uintptr_t base, uintptr_t address, uint64_t bytes, bool code) {
-  if (segments.empty()) return true;
-  return std::any_of(segments.begin(), segments.end(), [&](const ElfSegment& segment) {
-    const uint64_t into = address - base - segment.address;  // wraps to a large number when before it
-    return (!code || segment.executable) && into <= segment.bytes && bytes <= segment.bytes - into;
-  });
-}
-
 Status refused(const std::string& what) { return Status(Code::kBackend, "the plugin's handshake " + what); }
 
 Result<mrt_hello_out> say_hello(mrt_hello_fn hello) {
@@ -84,14 +76,14 @@ Result<mrt_hello_out> say_hello(mrt_hello_fn hello) {
 
 }  // namespace
 
-Result<Handshake> shake_hands(mrt_hello_fn hello, uintptr_t base, const std::vector<ElfSegment>& segments) {
+Result<Handshake> shake_hands(mrt_hello_fn hello, const PluginMemory& memory) {
   MERRITT_TRY(const mrt_hello_out out, say_hello(hello));
   if (out.table == nullptr) return refused("gives no table");
   if (out.table_bytes == 0 || out.table_bytes % sizeof(void*) != 0 || out.table_bytes > kTableBytesMax) {
     return refused("gives a table of " + std::to_string(out.table_bytes) + " bytes, which is no table size");
   }
   const auto address = reinterpret_cast<uintptr_t>(out.table);
-  if (address % alignof(void*) != 0 || !lies_in(segments, base, address, out.table_bytes, false)) {
+  if (address % alignof(void*) != 0 || !memory.has(address, out.table_bytes)) {
     return refused("gives a table of " + std::to_string(out.table_bytes) + " bytes that is not in its own memory");
   }
   Handshake result;
@@ -105,7 +97,7 @@ Result<Handshake> shake_hands(mrt_hello_fn hello, uintptr_t base, const std::vec
       if (slot.required) missing += (missing.empty() ? "" : ", ") + std::string(slot.name);
       continue;
     }
-    if (!lies_in(segments, base, function, 1, true)) {
+    if (!memory.has_code(function)) {
       return refused("gives a slot " + std::string(slot.name) + " that is not in the plugin's code");
     }
     result.slots |= uint64_t{1} << (slot.offset / sizeof(void*));

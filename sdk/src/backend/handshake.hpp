@@ -17,7 +17,6 @@ struct Handshake {
   uint32_t abi = 0;
 };
 
-// base: what the segments' addresses are relative to. No segments = the plugin's memory is not checked (tests).
-Result<Handshake> shake_hands(mrt_hello_fn hello, uintptr_t base, const std::vector<ElfSegment>& segments);
+Result<Handshake> shake_hands(mrt_hello_fn hello, const PluginMemory& memory);
 
 }  // namespace merritt::backend

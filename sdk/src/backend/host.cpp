@@ -91,14 +91,21 @@ void* HostServices::allocate(uint32_t kind, uint64_t bytes, uint64_t align) {
     options_.ledger->release(static_cast<MemoryKind>(kind), bytes);
     return nullptr;
   }
+  bool first_unlocked = false;
   try {
     const std::lock_guard lock(mutex_);
     blocks_.emplace(p, block);
     live_bytes_ += bytes;
+    first_unlocked = !locked && !hot_unlocked_;
     hot_unlocked_ |= !locked;
   } catch (...) {
     give_back(p, block);
     return nullptr;
+  }
+  if (first_unlocked && options_.log != nullptr) {
+    options_.log->warning(
+        "plain cache pages could not be locked in memory and may be swapped out; raise the limit of "
+        "lockable memory (ulimit -l)");
   }
   return p;
 }

@@ -35,7 +35,7 @@ class HostServices {
   // Bytes and blocks the plugin holds now: zero when it has closed everything.
   uint64_t live_blocks() const;
   uint64_t live_bytes() const;
-  // True when some hot memory could not be locked (RLIMIT_MEMLOCK).
+  // True when some hot memory could not be locked (RLIMIT_MEMLOCK); the first time is logged.
   bool hot_unlocked() const;
 
  private:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host's threads behind the Executor interface. Worker numbers are our own: a host that hands out a wrong or
-// doubled one must not make two tasks share a plugin's scratch memory.
+// The host's threads behind the Executor interface. Nothing the host does wrong may make a step end well with tasks
+// left out: worker numbers are our own, as a wrong or doubled one would make two tasks share a plugin's scratch memory;
+// an index the host calls twice runs once; what it skips, or leaves undone by throwing, runs on the calling thread.
 #pragma once
 
 #include <atomic>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "backend/executor.hpp"
+#include "backend/turns.hpp"
 
 namespace merritt::backend {
 
@@ -24,12 +26,20 @@ class HostWorkers final : public Executor {
     Task task;
     void* arg;
     uint32_t n;
+    std::atomic<uint64_t>* claimed;  // a bit for each index
+    std::atomic<uint32_t> done{0};
+    bool claim(uint32_t i) noexcept;
   };
   static void run(void* arg, uint32_t i, uint32_t worker);
+  // Hands the call to `host` and returns when every index is done, whatever the host did. False = nothing was called.
+  template <class Host>
+  static bool complete(Call& call, bool all_or_none, Host host) noexcept;
+  bool alone(Call& call) noexcept;  // without the host, for want of memory
   uint32_t take_number(uint32_t wish) noexcept;
   void return_number(uint32_t number) noexcept;
 
   const HostExecutor host_;
+  Turns gangs_;
   std::vector<std::atomic<bool>> taken_;
 };
 

@@ -98,6 +98,9 @@ Result<Manifest> decode_payload(std::span<const std::byte> payload) {
   MERRITT_CHECK(read_names(root.getCpuFeatures(), manifest.cpu_features));
   MERRITT_CHECK(read_names(root.getCapabilities(), manifest.capabilities));
   MERRITT_CHECK(check(manifest));
+  // A later format may have more fields: what this library does not read, it must not take for understood.
+  MERRITT_TRY(const std::vector<std::byte> again, encode_payload(manifest));
+  if (!std::ranges::equal(again, payload)) return corrupt("has a payload with parts that this library does not know");
   return manifest;
 }
 
@@ -113,6 +116,10 @@ Result<SignedManifest> decode_file(std::span<const std::byte> file) {
   if (!copy_exact(root.getSignature(), out.signature)) return corrupt("carries no Ed25519 signature");
   if (!copy_exact(root.getKeyId(), out.key_id)) return corrupt("carries no key id");
   MERRITT_TRY(out.manifest, decode_payload(out.payload));
+  // The frame around the payload is not signed: one manifest has one file, not many that read alike.
+  if (!std::ranges::equal(encode_signed(out.payload, out.signature, out.key_id), file)) {
+    return corrupt("is not written the way it is signed; sign the plugin again with `merritt plugin sign`");
+  }
   return out;
 }
 

@@ -48,19 +48,6 @@ OwnWorkers::~OwnWorkers() {
   for (std::thread& thread : *threads_) thread.join();
 }
 
-void OwnWorkers::take_turn() noexcept {
-  const uint32_t ticket = next_ticket_.fetch_add(1, std::memory_order_relaxed);
-  for (uint32_t now = serving_.load(std::memory_order_acquire); now != ticket;
-       now = serving_.load(std::memory_order_acquire)) {
-    serving_.wait(now, std::memory_order_acquire);
-  }
-}
-
-void OwnWorkers::end_turn() noexcept {
-  serving_.fetch_add(1, std::memory_order_release);
-  serving_.notify_all();
-}
-
 bool OwnWorkers::start_threads(uint32_t wanted) noexcept {
   while (started_ < wanted) {
     try {
@@ -129,7 +116,7 @@ void OwnWorkers::parallel(uint32_t n, Task task, void* arg) noexcept {
   if (n == 0) return;
   if (is_nested()) return run_nested(n, task, arg);
   if (fork_marker_.in_child()) return run_inline(n, task, arg, 0);
-  take_turn();
+  turns_.take();
   start_threads(std::min(n, workers()) - 1);
   const uint32_t helpers = std::min(std::min(n, workers()) - 1, started_);
   if (helpers == 0) {
@@ -141,7 +128,7 @@ void OwnWorkers::parallel(uint32_t n, Task task, void* arg) noexcept {
     work(0);
     collect(helpers);
   }
-  end_turn();
+  turns_.end();
 }
 
 bool OwnWorkers::gang(uint32_t n, Task task, void* arg) noexcept {
@@ -152,7 +139,7 @@ bool OwnWorkers::gang(uint32_t n, Task task, void* arg) noexcept {
     run_nested(n, task, arg);
     return true;
   }
-  take_turn();
+  turns_.take();
   const bool complete = start_threads(n - 1);
   if (complete) {
     job_ = {task, arg, n, true};
@@ -160,7 +147,7 @@ bool OwnWorkers::gang(uint32_t n, Task task, void* arg) noexcept {
     work(0);
     collect(n - 1);
   }
-  end_turn();
+  turns_.end();
   return complete;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backend/executor.hpp"
+#include "backend/turns.hpp"
 #include "base/os/fork_marker.hpp"
 
 namespace merritt::backend {
@@ -36,8 +37,6 @@ class OwnWorkers final : public Executor {
     bool gang = false;
   };
 
-  void take_turn() noexcept;
-  void end_turn() noexcept;
   bool start_threads(uint32_t wanted) noexcept;
   void offer(uint32_t workers) noexcept;
   void collect(uint32_t workers) noexcept;
@@ -45,7 +44,7 @@ class OwnWorkers final : public Executor {
   void worker_main(uint32_t worker) noexcept;
 
   ForkMarker fork_marker_;
-  std::atomic<uint32_t> next_ticket_{0}, serving_{0};
+  Turns turns_;
   // Down to the blank line: of the caller whose turn it is. Workers read job_ between taken and idle.
   Job job_;
   uint32_t started_ = 0;  // threads

@@ -68,9 +68,18 @@ int32_t report_throw(mrt_error* error) noexcept {
 const void* Plugin::extension(std::string_view name, uint32_t bytes) const {
   const void* const table = fenced(table_.extension, name.data(), static_cast<uint32_t>(name.size()));
   if (table == nullptr) return nullptr;
+  const auto address = reinterpret_cast<uintptr_t>(table);
+  constexpr uint32_t kHead = 2 * sizeof(uint32_t);  // struct_size, reserved
   uint32_t size = 0;
+  if (address % alignof(void*) != 0 || !memory_.has(address, kHead)) return nullptr;
   std::memcpy(&size, table, sizeof(size));
-  return size >= bytes ? table : nullptr;
+  if (size < bytes || !memory_.has(address, size)) return nullptr;
+  for (uint32_t at = kHead; at + sizeof(uintptr_t) <= bytes; at += sizeof(uintptr_t)) {
+    uintptr_t function = 0;
+    std::memcpy(&function, static_cast<const char*>(table) + at, sizeof(function));
+    if (function != 0 && !memory_.has_code(function)) return nullptr;
+  }
+  return table;
 }
 
 }  // namespace merritt::backend

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "backend/elf_check.hpp"
 #include "base/status.hpp"
 #include "merritt/backend.h"
 
@@ -35,7 +36,9 @@ class Plugin {
   bool can_map() const { return has_slot(offsetof(mrt_backend, kv_map) / sizeof(void*)); }
   bool has_adapters() const { return has_slot(offsetof(mrt_backend, adapter_load) / sizeof(void*)); }
 
-  // A named extension table of at least `bytes` by its own struct_size; null = not offered.
+  // A named extension table {struct_size, reserved, function pointers} of at least `bytes` by its own struct_size; null
+  // = not offered, or not in the plugin's own memory, or with functions that are not its code. The functions are the
+  // plugin's, not fenced as the slots of table() are: call them through fenced().
   const void* extension(std::string_view name, uint32_t bytes) const;
 
  private:
@@ -47,6 +50,7 @@ class Plugin {
   uint32_t abi_ = 0;
   std::string id_, version_, digest_hex_, path_, publisher_;
   std::vector<std::string> capabilities_;
+  PluginMemory memory_;
 };
 
 // A plugin's answer as a Status: ok, or its code, text and blast. Codes a plugin may not return become kBackend; a text

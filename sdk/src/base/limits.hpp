@@ -23,11 +23,12 @@ inline constexpr size_t kLogRecordBytesMax = 4096;
 // Queues.
 inline constexpr uint32_t kRequestQueueMax = 4096;      // waiting requests of one model
 inline constexpr uint32_t kCommandQueueMax = 1u << 16;  // posted to the step thread and not yet run
-inline constexpr uint32_t kEventQueueMax = 1u << 16;    // events of one request nobody has read
+inline constexpr uint32_t kEventQueueMax = 1u << 16;    // events of one request nobody has read: then it fails
 
 // One request.
 inline constexpr size_t kPromptBytesMax = size_t{64} << 20;
 inline constexpr size_t kPromptTokensMax = size_t{1} << 24;
+inline constexpr size_t kTextRunBytesMax = size_t{4} << 20;  // of a text, without a place where it may be cut
 inline constexpr size_t kMessagesMax = 4096;
 inline constexpr uint32_t kStopStringsMax = 64;
 inline constexpr size_t kStopBytesMax = 1024;

@@ -17,11 +17,14 @@ Result<const backend::Plugin*> Engine::load_backend(const std::string& path) {
     }
   }
   backend::HostServices::Options services;
-  services.ledger = ledger_.get();
-  services.executor = executor_.get();
-  services.log = log_.get();
+  services.ledger = ledger_;
+  services.executor = executor_;
+  services.log = log_;
   services.isa_max = isa_max_;
   MERRITT_TRY(auto device, backend::Device::open(*plugin, 0, services));
+  if (device->description().slots == 0) {
+    return Status(Code::kBackend, plugin->id() + ": its device " + device->id() + " has no slot to run a step in");
+  }
   devices_.push_back(std::move(device));
   return plugin;
 }

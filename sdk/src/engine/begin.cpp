@@ -3,26 +3,45 @@
 #include <algorithm>
 
 #include "engine/engine.hpp"
+#include "engine/thrown.hpp"
 
 namespace merritt::engine {
 
-void Engine::begin(const std::shared_ptr<Request>& request) {
+void Engine::begin(const std::shared_ptr<Request>& request) noexcept {
   Session& session = *request->session;
   Model& model = *session.model;
-  request->id = next_request_id_++;
-  model.requests.emplace(request->id, request);
-  Status outcome;
-  if (session.closed || model.closed || session.tenant->closed()) {
-    outcome = Status(Code::kNotFound, "the session, its tenant or its model was destroyed");
-  } else {
-    outcome = place(model, *request);
+  try {
+    request->id = next_request_id_++;
+    model.requests.emplace(request->id, request);
+    Status outcome;
+    if (session.closed || model.closed || session.tenant->closed()) {
+      outcome = Status(Code::kNotFound, "the session, its tenant or its model was destroyed");
+    } else if (model.lost || model.compiled->device().lost()) {
+      outcome = Status(Code::kBackend, "the device of this model is lost; destroy the model and load it again",
+                       Blast::kDevice);
+    } else {
+      outcome = place(model, *request);
+    }
+    if (!outcome.ok()) return fail_begin(request, std::move(outcome));
+    if (request->cancelled) model.scheduler->cancel(request->id);
+  } catch (...) {
+    fail_begin(request, status_of_exception());
   }
-  if (!outcome.ok()) {
-    session.tenant->leave_queue();
-    finish_request(model, *request, FinishReason::kError, std::move(outcome));
+}
+
+// The scheduler has not taken it.
+void Engine::fail_begin(const std::shared_ptr<Request>& request, Status failure) noexcept {
+  Session& session = *request->session;
+  Model& model = *session.model;
+  session.tenant->leave_queue();
+  if (model.requests.contains(request->id)) {
+    finish_request(model, *request, FinishReason::kError, std::move(failure));
     return;
   }
-  if (request->cancelled) model.scheduler->cancel(request->id);
+  request->finished = true;
+  request->stats.finish_reason = static_cast<uint32_t>(FinishReason::kError);
+  session.busy = false;
+  request->stream.end(FinishReason::kError, std::move(failure), steps_);
 }
 
 Status Engine::place(Model& model, Request& request) {

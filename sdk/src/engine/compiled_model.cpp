@@ -2,9 +2,12 @@
 #include "engine/compiled_model.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "base/checked.hpp"
+#include "base/limits.hpp"
+#include "engine/abandoned.hpp"
+#include "engine/plugin_answers.hpp"
 
 namespace merritt::engine {
 namespace {
@@ -26,24 +29,19 @@ uint64_t page_bytes(const mrt_kv_group& group) { return uint64_t{group.n_planes}
 Result<std::unique_ptr<CompiledModel>> CompiledModel::create(std::shared_ptr<backend::Device> device,
                                                              const model::ModelFile& file,
                                                              const CompileOptions& options,
-                                                             model::WeightSource::Progress progress) {
+                                                             model::WeightSource::Progress progress,
+                                                             const volatile uint32_t* cancel) {
   std::unique_ptr<CompiledModel> compiled(new CompiledModel(std::move(device)));
-  const mrt_backend& table = compiled->device_->table();
-  const model::WeightSource source(file, std::move(progress));
-  const mrt_graph graph = file.graph.view();
-  const mrt_weights weights = source.view();
-  mrt_error error{};
-  compiled->info_.struct_size = sizeof(mrt_model_info);
-  MERRITT_CHECK(compiled->device_->status(table.model_compile(compiled->device_->handle(), &graph, &weights, 0, nullptr,
-                                                              &compiled->info_, &compiled->model_, &error),
-                                          error));
+  if (compiled->device_lost()) return compiled->lost_status();
+  compiled->windows_ = cache_windows(file.graph);
+  compiled->vocabulary_ = file.info.vocabulary;
+  compiled->cancel_grace_ns_ = options.cancel_grace_ns;
+  MERRITT_CHECK(compiled->compile(file, std::move(progress), cancel));
   compiled->policy_.struct_size = sizeof(mrt_kv_policy);
   compiled->policy_.page_tokens = options.page_tokens;
   MERRITT_CHECK(compiled->choose_kv_type(options));
   MERRITT_CHECK(compiled->size_pool(options));
-  MERRITT_CHECK(compiled->device_->status(
-      table.pool_create(compiled->model_, &compiled->policy_, compiled->device_->opener(), &compiled->pool_, &error),
-      error));
+  MERRITT_CHECK(compiled->create_pool());
   compiled->program_policy_.struct_size = sizeof(mrt_program_policy);
   compiled->program_policy_.max_tokens = options.step_tokens_max;
   compiled->program_policy_.max_seqs = options.sequences_max;
@@ -57,33 +55,60 @@ Result<std::unique_ptr<CompiledModel>> CompiledModel::create(std::shared_ptr<bac
 }
 
 CompiledModel::~CompiledModel() {
+  if (abandoned_) {
+    keep_for_ever(std::move(device_));  // and with it the plugin's objects, which nobody destroys
+    return;
+  }
   const mrt_backend& table = device_->table();
   if (program_ != nullptr) table.program_destroy(program_);
   if (pool_ != nullptr) table.pool_destroy(pool_);
   if (model_ != nullptr) table.model_destroy(model_);
 }
 
+Status CompiledModel::lost_status() const {
+  return Status(Code::kBackend,
+                "the device of backend " + device_->plugin().id() + " is lost; load the model on another",
+                Blast::kDevice);
+}
+
+Status CompiledModel::compile(const model::ModelFile& file, model::WeightSource::Progress progress,
+                              const volatile uint32_t* cancel) {
+  const model::WeightSource source(file, std::move(progress));
+  const mrt_graph graph = file.graph.view();
+  const mrt_weights weights = source.view();
+  mrt_error error{};
+  mrt_model* made = nullptr;
+  info_.struct_size = sizeof(mrt_model_info);
+  const int32_t code =
+      device_->table().model_compile(device_->handle(), &graph, &weights, 0, cancel, &info_, &made, &error);
+  return take_made(device_->status(code, error), made, &model_, "model", device_->plugin().id());
+}
+
+// What a pool of the policy would be, checked. *code is the backend's own.
+Status CompiledModel::ask_kv_spec(int32_t* code) {
+  mrt_error error{};
+  spec_ = {};
+  spec_.struct_size = sizeof(spec_);
+  *code = device_->table().kv_spec(model_, &policy_, &spec_, &error);
+  MERRITT_CHECK(device_->status(*code, error));
+  return check_kv_spec(spec_, policy_, windows_, device_->plugin().id());
+}
+
 // f16 halves the cache at no measurable loss; a backend that has only f32 gets that when the caller named no type.
 Status CompiledModel::choose_kv_type(const CompileOptions& options) {
   constexpr uint32_t kF32 = 0, kF16 = 1;
   policy_.type = options.kv_type == CompileOptions::kKvDefault ? kF16 : options.kv_type;
-  mrt_error error{};
-  spec_.struct_size = sizeof(spec_);
-  const int32_t code = device_->table().kv_spec(model_, &policy_, &spec_, &error);
-  if (code == MRT_UNSUPPORTED && options.kv_type == CompileOptions::kKvDefault) {
-    policy_.type = kF32;
-    return {};
-  }
-  return device_->status(code, error);
+  int32_t code = MRT_OK;
+  Status answered = ask_kv_spec(&code);
+  if (code != MRT_UNSUPPORTED || options.kv_type != CompileOptions::kKvDefault) return answered;
+  policy_.type = kF32;
+  return {};
 }
 
 // Divides the KV budget over the groups in the proportion a longest sequence needs, so that no group runs out first.
 Status CompiledModel::size_pool(const CompileOptions& options) {
-  const mrt_backend& table = device_->table();
-  mrt_error error{};
-  spec_.struct_size = sizeof(spec_);
-  MERRITT_CHECK(device_->status(table.kv_spec(model_, &policy_, &spec_, &error), error));
-  if (spec_.n_groups > MRT_MAX_GROUPS) return Status(Code::kBackend, "the backend names too many KV groups");
+  int32_t code = MRT_OK;
+  MERRITT_CHECK(ask_kv_spec(&code));
   uint64_t sequence_bytes = 0;
   for (uint32_t g = 0; g < spec_.n_groups; ++g) {
     const auto bytes = checked_mul<uint64_t>(pages_per_sequence(spec_.group[g], options), page_bytes(spec_.group[g]));
@@ -101,31 +126,57 @@ Status CompiledModel::size_pool(const CompileOptions& options) {
   for (uint32_t g = 0; g < spec_.n_groups; ++g) {
     const long double sequences = static_cast<long double>(budget) / static_cast<long double>(sequence_bytes);
     const long double pages = sequences * static_cast<long double>(pages_per_sequence(spec_.group[g], options));
-    if (pages >= static_cast<long double>(MRT_PAGE_SEALED)) {
-      return Status(Code::kInvalidArgument, "kv_bytes is larger than page numbers can count");
+    if (pages > static_cast<long double>(limits::kPagesMax)) {
+      return Status(Code::kInvalidArgument, "kv_bytes is " + std::to_string(options.kv_bytes) +
+                                                "; a KV group may have " + std::to_string(limits::kPagesMax) +
+                                                " pages: take a smaller kv_bytes or a larger page_tokens");
     }
     policy_.n_pages[g] = static_cast<uint32_t>(pages);
   }
-  return device_->status(table.kv_spec(model_, &policy_, &spec_, &error), error);
-}
-
-Status CompiledModel::create_program() {
-  const mrt_backend& table = device_->table();
-  mrt_error error{};
-  MERRITT_CHECK(device_->status(table.program_create(model_, pool_, &program_policy_, &program_, &error), error));
-  staging_ = {};
-  staging_.struct_size = sizeof(staging_);
-  MERRITT_CHECK(device_->status(table.program_staging(program_, 0, &staging_, &error), error));
-  const bool complete = staging_.token && staging_.position && staging_.rows && staging_.seq_first &&
-                        staging_.seq_tokens && staging_.seq_past && staging_.seq_class && staging_.seq_key &&
-                        staging_.seq_status && staging_.output[0].data;
-  if (!complete) return Status(Code::kBackend, "the backend's staging lacks an input that the scheduler needs");
+  const mrt_kv_spec before = spec_;
+  MERRITT_CHECK(ask_kv_spec(&code));
+  for (uint32_t g = 0; g < spec_.n_groups; ++g) {
+    if (spec_.group[g].n_planes == before.group[g].n_planes &&
+        spec_.group[g].plane_bytes == before.group[g].plane_bytes)
+      continue;
+    return Status(Code::kBackend, device_->plugin().id() + ": the page size of a KV group changed with its pages");
+  }
   return {};
 }
 
+Status CompiledModel::create_pool() {
+  mrt_error error{};
+  mrt_pool* made = nullptr;
+  const int32_t code = device_->table().pool_create(model_, &policy_, device_->opener(), &made, &error);
+  return take_made(device_->status(code, error), made, &pool_, "KV pool", device_->plugin().id());
+}
+
+// Leaves no program behind when one of its steps fails.
+Status CompiledModel::create_program() {
+  const mrt_backend& table = device_->table();
+  mrt_error error{};
+  mrt_program* made = nullptr;
+  const int32_t code = table.program_create(model_, pool_, &program_policy_, &made, &error);
+  MERRITT_CHECK(take_made(device_->status(code, error), made, &program_, "program", device_->plugin().id()));
+  mrt_staging staging{};
+  staging.struct_size = sizeof(staging);
+  Status outcome = device_->status(table.program_staging(program_, 0, &staging, &error), error);
+  if (outcome.ok()) {
+    outcome = check_staging(staging, program_policy_, spec_.n_groups, vocabulary_, device_->plugin().id());
+  }
+  if (outcome.ok()) {
+    staging_ = staging;
+    return {};
+  }
+  table.program_destroy(std::exchange(program_, nullptr));
+  return outcome;
+}
+
 Status CompiledModel::rebuild_program() {
-  device_->table().program_destroy(program_);
-  program_ = nullptr;
+  if (abandoned_) return lost_status();
+  staging_ = {};  // of the program that goes now
+  step_open_ = false;
+  if (program_ != nullptr) device_->table().program_destroy(std::exchange(program_, nullptr));
   return create_program();
 }
 
@@ -140,49 +191,14 @@ std::vector<kv::GroupShape> CompiledModel::group_shapes() const {
   return shapes;
 }
 
-Status CompiledModel::run_step(uint32_t n_tokens, uint32_t n_sequences, uint32_t n_rows,
-                               const volatile uint32_t* cancel, uint32_t* blast, uint32_t* culprit) {
-  const mrt_backend& table = device_->table();
-  mrt_step step{};
-  step.struct_size = sizeof(step);
-  step.n_tokens = n_tokens;
-  step.n_seqs = n_sequences;
-  step.n_rows = n_rows;
-  step.outputs = n_rows != 0 ? 1 : 0;
-  step.cancel = cancel;
-  mrt_error error{};
-  error.index = UINT32_MAX;
-  int32_t code = table.step_prepare(program_, &step, &error);
-  const bool prepared = code == MRT_OK;
-  if (prepared) code = table.step_run(program_, 0, &error);
-  while (prepared && code == MRT_OK) {
-    constexpr uint64_t kSecond = 1'000'000'000;
-    code = table.step_wait(program_, 0, kSecond, &error);
-    if (code != MRT_DEADLINE) break;
-    code = MRT_OK;
-  }
-  if (code == MRT_OK) return {};
-  *blast = error.blast;
-  *culprit = error.blast == MRT_BLAST_SEQUENCE && error.index < n_sequences ? error.index : UINT32_MAX;
-  Status failure = device_->status(code, error);
-  if (prepared) {
-    mrt_error ignored{};
-    table.step_abort(program_, 0, &ignored);
-  }
-  return failure;
-}
-
-Status CompiledModel::commit(std::span<const uint32_t> accepted) {
-  mrt_error error{};
-  return device_->status(device_->table().step_commit(program_, 0, accepted.data(), &error), error);
-}
-
 Status CompiledModel::copy(uint32_t group, uint32_t from, uint32_t to, uint32_t n_tokens) {
+  if (abandoned_) return lost_status();
   mrt_error error{};
   return device_->status(device_->table().kv_copy(pool_, group, &from, &to, 1, n_tokens, &error), error);
 }
 
 Status CompiledModel::zero(uint32_t group, std::span<const uint32_t> pages) {
+  if (abandoned_) return lost_status();
   const mrt_kv_span span{group, 0, spec_.group[group].n_planes, static_cast<uint32_t>(pages.size()), pages.data()};
   mrt_error error{};
   return device_->status(device_->table().kv_zero(pool_, &span, &error), error);

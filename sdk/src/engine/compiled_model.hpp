@@ -29,13 +29,17 @@ struct CompileOptions {
   uint32_t step_tokens_max = 512;
   uint32_t rows_max = 32;  // rows of logits in one step
   uint64_t kv_bytes = 0;   // 0 = sequences of context_max that fit the default
+  // How long a step may go on after its cancel flag was set before the device counts as lost; 0 = from the device's own
+  // bound, generously.
+  uint64_t cancel_grace_ns = 0;
 };
 
 class CompiledModel final : public kv::PageVerbs {
  public:
   static Result<std::unique_ptr<CompiledModel>> create(std::shared_ptr<backend::Device> device,
                                                        const model::ModelFile& file, const CompileOptions& options,
-                                                       model::WeightSource::Progress progress);
+                                                       model::WeightSource::Progress progress,
+                                                       const volatile uint32_t* cancel = nullptr);
   ~CompiledModel() override;
   CompiledModel(const CompiledModel&) = delete;
   CompiledModel& operator=(const CompiledModel&) = delete;
@@ -49,12 +53,21 @@ class CompiledModel final : public kv::PageVerbs {
   backend::Device& device() const { return *device_; }
 
   // One step over the filled staging. On success the outputs and seq_status are set and commit or abort must follow; on
-  // failure the step was aborted, nobody advanced, and *culprit is the sequence to blame (UINT32_MAX = none).
+  // failure the step was aborted, nobody advanced, and *culprit is the sequence to blame (UINT32_MAX = none). A step
+  // that goes on for cancel_grace_ns after `cancel` was set ends with blast DEVICE and abandoned().
   Status run_step(uint32_t n_tokens, uint32_t n_sequences, uint32_t n_rows, const volatile uint32_t* cancel,
                   uint32_t* blast, uint32_t* culprit);
+  // A commit that fails has aborted the step.
   Status commit(std::span<const uint32_t> accepted);
-  // After blast PROGRAM: a new program over the same pool.
+  // Gives up the step in hand, if there is one.
+  void abort_step() noexcept;
+  // After blast PROGRAM: a new program over the same pool. On failure there is none, and no step can run any more.
   Status rebuild_program();
+
+  // Asks the device how it is; what it once said to be lost stays so.
+  bool device_lost() noexcept;
+  // The device never answered: it may still write what it was given, so nothing of it is ever called or freed again.
+  bool abandoned() const { return abandoned_; }
 
   // "index op kernel flops_share" lines of one row class.
   Result<std::string> trace(const model::ModelFile& file, uint32_t row_class) const;
@@ -65,9 +78,16 @@ class CompiledModel final : public kv::PageVerbs {
 
  private:
   explicit CompiledModel(std::shared_ptr<backend::Device> device) : device_(std::move(device)) {}
+  Status compile(const model::ModelFile& file, model::WeightSource::Progress progress, const volatile uint32_t* cancel);
+  Status ask_kv_spec(int32_t* code);
   Status choose_kv_type(const CompileOptions& options);
   Status size_pool(const CompileOptions& options);
+  Status create_pool();
   Status create_program();
+  int32_t wait_for_step(const volatile uint32_t* cancel, mrt_error* error);
+  uint64_t cancel_grace_ns() const;
+  void note_loss(int32_t code, const mrt_error& error) noexcept;
+  Status lost_status() const;
 
   std::shared_ptr<backend::Device> device_;
   mrt_model* model_ = nullptr;
@@ -78,6 +98,11 @@ class CompiledModel final : public kv::PageVerbs {
   mrt_kv_spec spec_{};
   mrt_program_policy program_policy_{};
   mrt_staging staging_{};
+  std::vector<uint32_t> windows_;  // of the graph's KV groups
+  uint32_t vocabulary_ = 0;
+  uint64_t cancel_grace_ns_ = 0;
+  bool step_open_ = false;  // prepared, and neither committed nor aborted
+  bool abandoned_ = false;
 };
 
 }  // namespace merritt::engine

@@ -1,75 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Life of an engine: creation, the step thread and the commands posted to it, shutdown, statistics.
+// Life of an engine: creation, its end, statistics.
 #include "engine/engine.hpp"
 
-#include <future>
-
 #include "base/os/clock.hpp"
-#include "base/os/cpu.hpp"
+#include "engine/abandoned.hpp"
 
 namespace merritt::engine {
 
 Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
   std::unique_ptr<Engine> engine(new Engine());
-  engine->log_ = std::make_unique<observe::Log>(options.log_level, options.log);
-  engine->ledger_ = std::make_unique<backend::Ledger>(options.memory_bytes_max, options.ledger);
-  MERRITT_TRY(engine->executor_, backend::Executor::create(options.threads, options.executor));
+  auto services = std::make_shared<Services>(options.log, options.ledger);
+  services->log = std::make_unique<observe::Log>(options.log_level, services->callbacks.log());
+  services->ledger = std::make_unique<backend::Ledger>(options.memory_bytes_max, services->callbacks.ledger());
+  MERRITT_TRY(services->executor, backend::Executor::create(options.threads, options.executor));
+  engine->log_ = services->log.get();
+  engine->ledger_ = services->ledger.get();
+  engine->executor_ = services->executor.get();
+  engine->watchdog_ = std::make_unique<Watchdog>(services->cancel_step);
+  engine->services_ = std::move(services);
   engine->threads_ = engine->executor_->workers();
   engine->isa_max_ = options.isa_max;
+  engine->step_limit_ns_ = options.step_limit_ns;
   engine->loader_ = std::make_unique<backend::Loader>(std::move(options.loader));
   return engine;
 }
 
-Engine::~Engine() { shutdown(); }
-
-void Engine::shutdown() {
-  std::thread thread;
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    thread = std::move(step_thread_);
-  }
-  __atomic_store_n(&stop_step_, 1u, __ATOMIC_RELAXED);  // plugins read it the same way
-  wake_.notify_all();
-  if (thread.joinable()) thread.join();
-}
-
-void Engine::start_step_thread() {
-  const std::lock_guard lock(mutex_);
-  if (stopping_ || step_thread_runs_) return;
-  step_thread_ = std::thread([this] {
-    os::name_this_thread("merritt-step");
-    step_thread_main();
-  });
-  step_thread_runs_ = true;
-}
-
-bool Engine::post(Command command) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (stopping_ || !step_thread_runs_) return false;
-    inbox_.push_back(std::move(command));
-  }
-  wake_.notify_one();
-  return true;
-}
-
-Status Engine::call(std::function<Status()> command) {
-  auto done = std::make_shared<std::promise<Status>>();
-  std::future<Status> result = done->get_future();
-  {
-    const std::lock_guard lock(mutex_);
-    if (step_thread_runs_) {
-      inbox_.push_back([done, command] { done->set_value(command()); });
-      command = nullptr;
-    }
-  }
-  if (command == nullptr) {
-    wake_.notify_one();
-    return result.get();
-  }
-  const std::lock_guard lock(inline_mutex_);
-  return command();
+Engine::~Engine() {
+  if (services_ == nullptr) return;  // create() failed
+  (void)shutdown();
+  if (!abandoned_) return;
+  // A device that never answered may still use these; the host's part in them ends here.
+  services_->callbacks.silence();
+  keep_for_ever(services_);
 }
 
 uint64_t Engine::now_ns() const { return os::monotonic_ns(); }

@@ -3,7 +3,11 @@
 // talk to it by posting commands, which it drains between steps.
 //
 // Threads: every public function may be called from any thread unless it says otherwise. Functions that change what the
-// step thread owns post a command and wait for it (bounded by one step).
+// step thread owns post a command and wait for it (bounded by one step); on the step thread itself, and in a callback
+// of this engine on any thread, they would wait for themselves and answer kFailedPrecondition.
+//
+// Nothing that is thrown ends the step thread: what a command throws is its own failure, and what a step throws fails
+// the requests of its model.
 #pragma once
 
 #include <atomic>
@@ -20,11 +24,15 @@
 #include "backend/executor.hpp"
 #include "backend/ledger.hpp"
 #include "backend/loader.hpp"
+#include "base/limits.hpp"
 #include "base/os/fork_marker.hpp"
 #include "base/status.hpp"
+#include "engine/callbacks.hpp"
+#include "engine/cancel_flag.hpp"
 #include "engine/model.hpp"
 #include "engine/request.hpp"
 #include "engine/session.hpp"
+#include "engine/watchdog.hpp"
 #include "observe/log.hpp"
 #include "tenant/tenant.hpp"
 
@@ -39,6 +47,7 @@ struct EngineOptions {
   backend::LedgerCallback ledger;  // empty = none
   backend::HostExecutor executor;  // empty = the engine's own threads
   backend::LoaderOptions loader;   // directories and trust list
+  uint64_t step_limit_ns = 0;      // a step that runs longer is cancelled and fails; 0 = a few minutes
 };
 
 struct ModelLoadOptions {
@@ -62,8 +71,14 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Ends every request and refuses new work; safe to call twice. Waiting readers wake.
-  void shutdown();
+  // Ends every request and refuses new work; safe to call twice. Waiting readers wake, a load is cancelled.
+  Status shutdown();
+  // kFailedPrecondition where waiting for this engine would wait for the caller: see Threads above.
+  Status check_may_wait() const;
+  // A progress function of the host, known as a callback of this engine while it runs.
+  std::function<bool(float)> as_callback(std::function<bool(float)> host) {
+    return services_->callbacks.progress(std::move(host));
+  }
   bool in_forked_child() const { return fork_marker_.in_child(); }
 
   // ---- backends (engine/backends.cpp)
@@ -87,6 +102,8 @@ class Engine {
   // What is decided without looking at the prompt: the session is claimed, the tenant's quota taken.
   Result<Admission> admit(const std::shared_ptr<Session>& session, const tenant::Demand& demand);
   Result<std::shared_ptr<Request>> submit(Admission admission, RequestParams params);
+  // Both, for a prompt that is tokens already.
+  Result<std::shared_ptr<Request>> submit(const std::shared_ptr<Session>& session, RequestParams params);
   void cancel(Request& request);
 
   EngineStats stats() const;
@@ -98,13 +115,17 @@ class Engine {
   using Command = std::function<void()>;
 
   Engine() = default;
+  bool on_step_thread() const { return step_thread_id_.load() == std::this_thread::get_id(); }
   // The devices of the backend called `id`, or all in the order of preference.
   Result<std::vector<std::shared_ptr<backend::Device>>> devices_for(const std::string& id) const;
-  void start_step_thread();
-  // False when the engine is shutting down: the command was not taken.
-  bool post(Command command);
+  // ---- commands (engine/commands.cpp)
+  Status start_step_thread();
+  // kCancelled when the engine is shutting down, kOverloaded when the queue is full: the command was not taken.
+  Status post(Command command, size_t queue_max = limits::kCommandQueueMax);
   // Runs `command` on the step thread and waits for it; runs it here when the step thread is not there (any more).
   Status call(std::function<Status()> command);
+  void run_posted(std::vector<Command>& commands) noexcept;
+  Status attach_model(const std::shared_ptr<Model>& model);
 
   // ---- the step thread (engine/step.cpp, begin.cpp, hand_out.cpp, finish.cpp)
   struct Draw {
@@ -115,13 +136,16 @@ class Engine {
   void step_thread_main();
   bool wait_for_work();
   bool has_work() const;
+  bool step_guarded(Model& model) noexcept;
   bool step(Model& model);
+  Status run_watched(Model& model, const scheduler::BatchPlan& plan, uint32_t* blast, uint32_t* culprit);
   bool prepare_pages(Model& model, const scheduler::BatchPlan& plan);
   void fill_staging(Model& model, const scheduler::BatchPlan& plan);
   void draw(Model& model, const scheduler::BatchPlan& plan);
   Status commit(Model& model, const scheduler::BatchPlan& plan);
 
-  void begin(const std::shared_ptr<Request>& request);
+  void begin(const std::shared_ptr<Request>& request) noexcept;
+  void fail_begin(const std::shared_ptr<Request>& request, Status failure) noexcept;
   Status place(Model& model, Request& request);
   bool make_choices(Model& model, const scheduler::BatchPlan& plan);
   Status match_cache(Model& model, Request& request);
@@ -132,22 +156,44 @@ class Engine {
   void take_draw(Model& model, Request& request, Draw& draw, uint64_t step_number);
 
   void end_choice(Model& model, Request& request, uint32_t choice_index, FinishReason reason, uint64_t step_number);
-  void fail_request(Model& model, uint64_t id, Status failure);
-  void finish_request(Model& model, Request& request, FinishReason reason, Status failure);
+  void fail_request(Model& model, uint64_t id, Status failure) noexcept;
+  void finish_request(Model& model, Request& request, FinishReason reason, Status failure) noexcept;
+  void finish_choice(Model& model, Request& request, uint32_t choice_index, FinishReason reason) noexcept;
   void end_planned(Model& model, const scheduler::BatchPlan& plan);
   void mark_started(Model& model, const scheduler::BatchPlan& plan, uint64_t now);
+
+  // ---- failures (engine/failures.cpp)
   void handle_step_failure(Model& model, const scheduler::BatchPlan& plan, Status failure, uint32_t blast,
                            uint32_t culprit);
-  void end_all_requests();
-  void publish_load();
+  void recover(Model& model, const Status& failure) noexcept;
+  void end_requests(Model& model, FinishReason reason, const Status& failure) noexcept;
+  void end_all_requests() noexcept;
+  void lose(Model& model, const Status& failure) noexcept;
+  void check_devices() noexcept;
+  void publish_load() noexcept;
 
-  std::unique_ptr<observe::Log> log_;
-  std::unique_ptr<backend::Ledger> ledger_;
-  std::unique_ptr<backend::Executor> executor_;
+  // What an opened device may use; kept for ever when one was abandoned.
+  struct Services {
+    Services(observe::LogCallback on_log, backend::LedgerCallback on_ledger) : callbacks(on_log, on_ledger) {}
+    HostCallbacks callbacks;
+    CancelFlag cancel_step;  // of the step in hand
+    std::unique_ptr<observe::Log> log;
+    std::unique_ptr<backend::Ledger> ledger;
+    std::unique_ptr<backend::Executor> executor;
+  };
+  std::shared_ptr<Services> services_;
+  observe::Log* log_ = nullptr;
+  backend::Ledger* ledger_ = nullptr;
+  backend::Executor* executor_ = nullptr;
+  std::unique_ptr<Watchdog> watchdog_;
   std::unique_ptr<backend::Loader> loader_;
   ForkMarker fork_marker_;
   uint32_t threads_ = 1;
   uint32_t isa_max_ = 0;
+  uint64_t step_limit_ns_ = 0;
+  CancelFlag stop_;  // set by shutdown; cancels loads
+  std::atomic<bool> abandoned_{false};
+  std::atomic<std::thread::id> step_thread_id_{};
 
   mutable std::mutex backends_mutex_;  // guards devices_
   std::vector<std::shared_ptr<backend::Device>> devices_;
@@ -170,7 +216,6 @@ class Engine {
   uint64_t next_request_id_ = 1;
   uint64_t next_seq_key_ = 1;
   bool idle_turn_ = false;  // the last turn over all models ran nothing
-  uint32_t stop_step_ = 0;  // set by shutdown, read by the running step
 
   std::atomic<uint64_t> steps_{0}, prompt_tokens_{0}, generated_tokens_{0}, steps_mixed_{0};
   std::atomic<uint64_t> requests_running_{0}, requests_waiting_{0};

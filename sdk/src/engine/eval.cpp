@@ -23,7 +23,8 @@ class SessionEnds {
  private:
   bool try_close() noexcept {
     try {
-      return engine_.close_session(session_).ok();
+      const Status closed = engine_.close_session(session_);
+      return closed.ok() || closed.code() == Code::kFailedPrecondition;  // refused in callbacks, where nothing began
     } catch (...) {
       return false;
     }
@@ -46,16 +47,16 @@ Status outcome_of(FinishReason reason, bool by_caller) {
 
 Status evaluate(Engine& engine, std::shared_ptr<tenant::Tenant> tenant, std::shared_ptr<Model> model,
                 Evaluation evaluation) {
+  MERRITT_CHECK(engine.check_may_wait());
+  evaluation.progress = engine.as_callback(std::move(evaluation.progress));
   const float total = static_cast<float>(evaluation.tokens.size());
   MERRITT_TRY(const std::shared_ptr<Session> session, engine.open_session(std::move(tenant), std::move(model)));
   const SessionEnds ends(engine, session);
-  MERRITT_TRY(Admission admission,
-              engine.admit(session, {.prompt_bytes = evaluation.tokens.size() * sizeof(int32_t), .sequences = 1}));
   RequestParams params;
   params.prompt = std::move(evaluation.tokens);
   params.eval = evaluation.target;
   params.deadline_ns = evaluation.deadline_ns;
-  MERRITT_TRY(const std::shared_ptr<Request> request, engine.submit(std::move(admission), std::move(params)));
+  MERRITT_TRY(const std::shared_ptr<Request> request, engine.submit(session, std::move(params)));
   bool cancelled = false;
   for (;;) {
     const bool reports = evaluation.progress != nullptr && !cancelled;

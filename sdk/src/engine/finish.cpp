@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// How requests end: choices, whole requests, failures and failed steps. Step thread.
+// How requests end: choices, whole requests, what a plan has ended. Step thread.
 #include "engine/engine.hpp"
 
 namespace merritt::engine {
+
+bool Choice::flush_text(std::string& out, bool may_stop) {
+  if (detokenizer == nullptr) return false;  // the request has not started
+  std::string rest;
+  detokenizer->flush(rest);
+  if (stop->push(rest, out, may_stop)) return true;
+  stop->flush(out);
+  return false;
+}
 
 void Engine::end_choice(Model& model, Request& request, uint32_t choice_index, FinishReason reason,
                         uint64_t step_number) {
@@ -18,29 +27,43 @@ void Engine::end_choice(Model& model, Request& request, uint32_t choice_index, F
   finish_request(model, request, request.choices[0].finish, Status());
 }
 
-void Engine::fail_request(Model& model, uint64_t id, Status failure) {
+void Engine::fail_request(Model& model, uint64_t id, Status failure) noexcept {
   const auto found = model.requests.find(id);
   if (found == model.requests.end()) return;
   const std::shared_ptr<Request> request = found->second;
   finish_request(model, *request, FinishReason::kError, std::move(failure));
 }
 
-void Engine::finish_request(Model& model, Request& request, FinishReason reason, Status failure) {
+// Ends a request whatever there is memory for: events that cannot be made are left out, the end never is.
+void Engine::finish_request(Model& model, Request& request, FinishReason reason, Status failure) noexcept {
   if (request.finished) return;
   request.finished = true;
   model.scheduler->finish(request.id);
   for (uint32_t c = 0; c < request.choices.size(); ++c) {
-    Choice& choice = request.choices[c];
-    if (choice.finish != FinishReason::kNone || request.params.eval.logits != nullptr) continue;
-    choice.finish = reason;
-    if (c != 0 && choice.sequence != kv::SequenceId::kNone) model.cache->release(choice.sequence);
-    request.stream.push({EventKind::kChoiceEnd, c, reason, -1, 0, {}, steps_});
+    if (request.choices[c].finish != FinishReason::kNone || request.params.eval.logits != nullptr) continue;
+    finish_choice(model, request, c, reason);
   }
   if (request.stats.finish_reason == 0) request.stats.finish_reason = static_cast<uint32_t>(reason);
-  const std::shared_ptr<Request> keep = model.requests.at(request.id);
+  const std::shared_ptr<Request> keep = request.shared_from_this();
   model.requests.erase(request.id);
   request.session->busy = false;
   request.stream.end(reason, std::move(failure), steps_);
+}
+
+// A choice that ends before its own end: its tokens were reported, so text held back for a character or a stop string
+// that will not be completed belongs to the reader.
+void Engine::finish_choice(Model& model, Request& request, uint32_t choice_index, FinishReason reason) noexcept {
+  Choice& choice = request.choices[choice_index];
+  choice.finish = reason;
+  try {
+    if (choice_index != 0 && choice.sequence != kv::SequenceId::kNone) model.cache->release(choice.sequence);
+    Event held{EventKind::kText, choice_index, FinishReason::kNone, -1, 0, {}, steps_};
+    choice.flush_text(held.text);
+    if (!held.text.empty()) request.stream.push(std::move(held));
+    request.stream.push({EventKind::kChoiceEnd, choice_index, reason, -1, 0, {}, steps_});
+  } catch (...) {
+    return;
+  }
 }
 
 void Engine::end_planned(Model& model, const scheduler::BatchPlan& plan) {
@@ -63,38 +86,7 @@ void Engine::mark_started(Model& model, const scheduler::BatchPlan& plan, uint64
   }
 }
 
-// Nobody advanced. Who pays depends on the blast radius the backend reports: one sequence, the step, the program (it is
-// rebuilt), or the device (every request of the model).
-void Engine::handle_step_failure(Model& model, const scheduler::BatchPlan& plan, Status failure, uint32_t blast,
-                                 uint32_t culprit) {
-  log_->write(observe::LogLevel::kError, "step failed: " + std::string(failure.message()));
-  std::vector<uint64_t> victims;
-  for (uint32_t s = 0; s < plan.runs.size(); ++s) {
-    model.cache->abort_append(plan.runs[s].sequence);
-    if (culprit == UINT32_MAX || culprit == s) victims.push_back(plan.runs[s].request);
-  }
-  if (blast >= MRT_BLAST_DEVICE) {
-    model.lost = true;
-    victims.clear();
-    for (const auto& [id, request] : model.requests) victims.push_back(id);
-    failure = Status(failure.code(), std::string(failure.message()), Blast::kDevice);
-  } else if (blast == MRT_BLAST_PROGRAM) {
-    const Status rebuilt = model.compiled->rebuild_program();
-    if (!rebuilt.ok()) model.lost = true;
-  }
-  for (const uint64_t id : victims) fail_request(model, id, failure);
-}
-
-void Engine::end_all_requests() {
-  for (const auto& model : models_) {
-    std::vector<std::shared_ptr<Request>> running;
-    for (const auto& [id, request] : model->requests) running.push_back(request);
-    for (const auto& request : running) finish_request(*model, *request, FinishReason::kCancelled, Status());
-  }
-  publish_load();
-}
-
-void Engine::publish_load() {
+void Engine::publish_load() noexcept {
   uint64_t running = 0, waiting = 0;
   for (const auto& model : models_) {
     running += model->scheduler->n_running();

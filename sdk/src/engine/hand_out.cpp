@@ -39,6 +39,12 @@ void Engine::hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t s
     }
     model.scheduler->advance(run.request, run.choice, run.n_tokens);
     note_progress(*request, run);
+    const bool drawn = draw < draws_.size() && draws_[draw].run == s;
+    if (drawn &&
+        request->params.eval.logits != nullptr) {  // nothing is drawn for these: rows that may not be given out
+      fail_request(model, run.request, std::move(draws_[draw].drawn).status());
+      continue;
+    }
     if (!run.last_of_prompt && run.prompt) continue;
     if (request->params.eval.logits != nullptr) {
       finish_request(model, *request, FinishReason::kNone, Status());
@@ -106,21 +112,23 @@ void Engine::take_draw(Model& model, Request& request, Draw& draw, uint64_t step
       std::find(stops.begin(), stops.end(), token) != stops.end()) {
     reason = FinishReason::kEos;
   } else {
+    // What would end the generation does so only after min_tokens, stop strings as well as end tokens.
+    const bool may_stop = choice.generated > request.params.sampling.min_tokens;
     std::string piece;
     choice.detokenizer->push(token, piece);
-    if (choice.stop->push(piece, event.text)) reason = FinishReason::kStop;
+    if (choice.stop->push(piece, event.text, may_stop)) reason = FinishReason::kStop;
   }
   if (reason == FinishReason::kNone && choice.generated >= request.max_new_tokens) reason = FinishReason::kLength;
   if (reason != FinishReason::kNone && reason != FinishReason::kStop) {
-    std::string rest;
-    choice.detokenizer->flush(rest);
-    if (choice.stop->push(rest, event.text)) {
-      reason = FinishReason::kStop;
-    } else {
-      choice.stop->flush(event.text);
-    }
+    const bool may_stop = choice.generated > request.params.sampling.min_tokens;
+    if (choice.flush_text(event.text, may_stop)) reason = FinishReason::kStop;
   }
-  request.stream.push(std::move(event));
+  if (!request.stream.push(std::move(event))) {
+    fail_request(model, request.id,
+                 Status(Code::kOverloaded, std::to_string(limits::kEventQueueMax) +
+                                               " events of this request were not read; read them as they come"));
+    return;
+  }
   if (reason != FinishReason::kNone) end_choice(model, request, draw.choice, reason, step_number);
 }
 

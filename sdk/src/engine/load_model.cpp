@@ -58,20 +58,21 @@ Status attach_chat_template(Model& model, const std::string& source) {
 }  // namespace
 
 Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
+  options.progress = services_->callbacks.progress(std::move(options.progress));
   MERRITT_TRY(auto devices, devices_for(options.backend));
   MERRITT_TRY(auto source, model::weights::open_file_source(options.path));
   auto model = std::make_shared<Model>();
   MERRITT_TRY(auto file, model::open_model(std::move(source)));
   model->file = std::make_unique<model::ModelFile>(std::move(file));
   MERRITT_CHECK(check_options(options.compile, model->file->info));
-  MERRITT_TRY(tokens::Vocabulary vocabulary, model::load_vocabulary(model->file->gguf));
+  MERRITT_TRY(tokens::Vocabulary vocabulary, model::load_vocabulary(*model->file));
   const std::string chat_template = vocabulary.chat_template;
   MERRITT_TRY(model->tokenizer, tokens::Tokenizer::create(std::move(vocabulary)));
   MERRITT_CHECK(attach_chat_template(*model, chat_template));
 
   Status refusal;
   for (const auto& device : devices) {
-    auto compiled = CompiledModel::create(device, *model->file, options.compile, options.progress);
+    auto compiled = CompiledModel::create(device, *model->file, options.compile, options.progress, stop_.address());
     if (compiled.ok()) {
       model->compiled = std::move(compiled).value();
       model->backend_id = device->plugin().id();
@@ -97,21 +98,16 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   model->sequences_max = options.compile.sequences_max;
   model->file->release_metadata();
 
-  start_step_thread();
-  MERRITT_CHECK(call([this, &model]() -> Status {
-    models_.push_back(model);
-    return {};
-  }));
+  MERRITT_CHECK(attach_model(model));
   return model;
 }
 
 Status Engine::unload_model(const std::shared_ptr<Model>& model) {
+  MERRITT_CHECK(check_may_wait());
   model->closed = true;
   // By reference: the command must not keep the model alive after the caller has gone on.
   return call([this, &model]() -> Status {
-    std::vector<std::shared_ptr<Request>> running;
-    for (const auto& [id, request] : model->requests) running.push_back(request);
-    for (const auto& request : running) finish_request(*model, *request, FinishReason::kCancelled, Status());
+    end_requests(*model, FinishReason::kCancelled, Status());
     std::erase(models_, model);
     return {};
   });

@@ -51,6 +51,9 @@ struct Choice {
   int32_t next_token = -1;  // drawn, not yet run
   uint32_t generated = 0;
   FinishReason finish = FinishReason::kNone;
+
+  // At the end: appends the text held back, but for a stop string that this completes (true then).
+  bool flush_text(std::string& out, bool may_stop = true);
 };
 
 struct RequestStats {

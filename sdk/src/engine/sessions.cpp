@@ -21,6 +21,10 @@ Result<std::shared_ptr<tenant::Tenant>> Engine::create_tenant(std::string_view n
       return Status(Code::kFailedPrecondition, "a tenant named " + std::string(name) + " lives in this engine already");
     }
   }
+  if (tenants_.size() >= limits::kTenantsMax) {
+    return Status(Code::kOverloaded, "this engine has " + std::to_string(tenants_.size()) +
+                                         " tenants, as many as it may: destroy one first");
+  }
   tenants_.push_back(created);
   return created;
 }
@@ -49,6 +53,7 @@ Result<std::shared_ptr<Session>> Engine::open_session(std::shared_ptr<tenant::Te
 }
 
 Status Engine::close_session(const std::shared_ptr<Session>& session) {
+  MERRITT_CHECK(check_may_wait());
   session->closed = true;
   // May be called again, also at the same time: each step below happens once.
   return call([this, &session]() -> Status {

@@ -6,33 +6,61 @@
 // Outputs of a step may be read (and overwritten as scratch) only between run and commit, so tokens are drawn first and
 // handed out after the commit. A step that fails advances nobody.
 #include <algorithm>
+#include <cmath>
 
 #include "engine/engine.hpp"
+#include "engine/thrown.hpp"
 
 namespace merritt::engine {
+namespace {
+
+// How long a step may run: far longer than any that will end, and longer on devices that are slow to stop.
+constexpr uint64_t kStepLimitNs = 300'000'000'000;
+constexpr uint64_t kStepLimitPerCancelUs = 4000;  // nanoseconds
+
+bool all_finite(std::span<const float> logits) {
+  return std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); });
+}
+
+}  // namespace
 
 void Engine::step_thread_main() {
+  step_thread_id_ = std::this_thread::get_id();
   while (wait_for_work()) {
     bool worked = false;
-    for (size_t i = 0; i < models_.size(); ++i) worked |= step(*models_[i]);
+    check_devices();
+    for (size_t i = 0; i < models_.size(); ++i) worked |= step_guarded(*models_[i]);
     idle_turn_ = !worked;
+  }
+  step_thread_id_ = std::thread::id();
+}
+
+bool Engine::step_guarded(Model& model) noexcept {
+  try {
+    return step(model);
+  } catch (...) {
+    recover(model, status_of_exception());
+    return true;
   }
 }
 
 bool Engine::step(Model& model) {
-  if (model.scheduler->idle()) return false;
+  if (model.lost || model.scheduler->idle()) return false;
   const uint64_t began_ns = now_ns();
   const scheduler::BatchPlan& plan = model.scheduler->plan(began_ns);
   end_planned(model, plan);
   mark_started(model, plan, began_ns);
   publish_load();
-  if (plan.empty() || !make_choices(model, plan) || !prepare_pages(model, plan)) return !plan.ended.empty();
+  if (!make_choices(model, plan) || plan.empty() || !prepare_pages(model, plan)) return !plan.ended.empty();
   fill_staging(model, plan);
 
   uint32_t blast = MRT_BLAST_CALL, culprit = UINT32_MAX;
-  Status outcome = model.compiled->run_step(plan.n_tokens, static_cast<uint32_t>(plan.runs.size()), plan.n_rows,
-                                            &stop_step_, &blast, &culprit);
+  Status outcome = run_watched(model, plan, &blast, &culprit);
   if (!outcome.ok()) {
+    if (outcome.code() == Code::kCancelled && stop_.is_set()) {  // no failure: its requests end with the engine
+      for (const scheduler::Run& run : plan.runs) model.cache->abort_append(run.sequence);
+      return true;
+    }
     handle_step_failure(model, plan, std::move(outcome), blast, culprit);
     return true;
   }
@@ -49,26 +77,24 @@ bool Engine::step(Model& model) {
   return true;
 }
 
-// Sleeps until there is something to do, runs posted commands, and says whether to go on.
-bool Engine::wait_for_work() {
-  std::vector<Command> commands;
-  bool stopping = false;
-  {
-    std::unique_lock lock(mutex_);
-    const auto ready = [this] { return stopping_ || !inbox_.empty(); };
-    if (!has_work()) {
-      wake_.wait(lock, ready);
-    } else if (idle_turn_) {
-      // Requests wait, but none can start now (a tenant's limit, a deadline to come): look again soon.
-      wake_.wait_for(lock, std::chrono::milliseconds(1), ready);
-    }
-    commands.swap(inbox_);
-    stopping = stopping_;
-    if (stopping) step_thread_runs_ = false;  // from here on call() runs commands itself
+// Runs the step under the watchdog. A step that had to be cancelled for its length has failed, whatever it says.
+Status Engine::run_watched(Model& model, const scheduler::BatchPlan& plan, uint32_t* blast, uint32_t* culprit) {
+  CancelFlag& cancel = services_->cancel_step;
+  cancel.clear();
+  if (stop_.is_set()) cancel.set();  // shutdown sets stop_ first, so one of the two is seen
+  uint64_t limit_ns = step_limit_ns_;
+  if (limit_ns == 0) {
+    limit_ns = kStepLimitNs + kStepLimitPerCancelUs * model.compiled->device().description().cancel_bound_us;
   }
-  for (Command& command : commands) command();
-  if (stopping) end_all_requests();
-  return !stopping;
+  watchdog_->arm(limit_ns);
+  Status outcome = model.compiled->run_step(plan.n_tokens, static_cast<uint32_t>(plan.runs.size()), plan.n_rows,
+                                            cancel.address(), blast, culprit);
+  if (!watchdog_->disarm() || model.compiled->abandoned()) return outcome;
+  model.compiled->abort_step();
+  *blast = std::max<uint32_t>(*blast, MRT_BLAST_PROGRAM);
+  *culprit = UINT32_MAX;
+  return Status(Code::kBackend,
+                "a step was cancelled because it did not end within " + std::to_string(limit_ns / 1'000'000) + " ms");
 }
 
 bool Engine::has_work() const {
@@ -128,7 +154,13 @@ void Engine::draw(Model& model, const scheduler::BatchPlan& plan) {
     row += run.n_rows;
     if (staging.seq_status[s] != MRT_OK || run.n_rows == 0) continue;
     if (request.params.eval.logits != nullptr) {
-      std::copy_n(logits, run.n_rows * width, request.params.eval.logits + size_t{request.eval_rows} * width);
+      const std::span<const float> rows(logits, run.n_rows * width);
+      if (!all_finite(rows)) {
+        draws_.push_back(
+            {s, 0, Status(Code::kBackend, "the backend computed logits that are not finite for this sequence")});
+        continue;
+      }
+      std::copy(rows.begin(), rows.end(), request.params.eval.logits + size_t{request.eval_rows} * width);
       continue;
     }
     const uint32_t first = run.last_of_prompt ? 0 : run.choice;

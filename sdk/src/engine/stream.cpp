@@ -3,15 +3,19 @@
 
 #include <chrono>
 
+#include "base/limits.hpp"
+
 namespace merritt::engine {
 
-void Stream::push(Event event) {
+bool Stream::push(Event event) {
   {
     const std::lock_guard lock(mutex_);
-    if (ended_) return;
+    if (ended_) return true;
+    if (events_.size() >= limits::kEventQueueMax && event.kind != EventKind::kChoiceEnd) return false;
     events_.push_back(std::move(event));
   }
   changed_.notify_one();
+  return true;
 }
 
 void Stream::end(FinishReason reason, Status failure, uint64_t step) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The events of one request, from the step thread to whoever reads them.
 //
-// Threads: push and fail by the step thread; next by one reader at a time. A reader that is slow or absent never holds
-// up the step thread: the queue is bounded by what the request may produce (max_tokens * n events and their ends).
+// Threads: push and end by the step thread; next by one reader at a time. A reader that is slow or absent never holds
+// up the step thread, and never costs more than limits::kEventQueueMax events: then push refuses, and the request
+// fails.
 #pragma once
 
 #include <condition_variable>
@@ -38,7 +39,8 @@ struct Event {
 
 class Stream {
  public:
-  void push(Event event);
+  // False when the queue is full: the event was not taken. Choice ends always are: there is one for each sample.
+  bool push(Event event);
   // Ends the stream: the reader gets `failure` once (when it is not ok), then the end event for ever.
   void end(FinishReason reason, Status failure, uint64_t step);
   // Waits up to timeout_ms (kForever = without end) for the next event. kNone = the time passed.

@@ -82,9 +82,15 @@ Result<std::shared_ptr<Request>> Engine::submit(Admission admission, RequestPara
   if (request->params.eval.logits == nullptr) request->choices.resize(request->params.n);
   request->stats.submitted_ns = now_ns();
   request->stats.prompt_tokens = static_cast<uint32_t>(request->params.prompt.size());
-  if (!post([this, request] { begin(request); })) return Status(Code::kCancelled, "the engine is shutting down");
+  MERRITT_CHECK(post([this, request] { begin(request); }));
   admission.hand_over();
   return request;
+}
+
+Result<std::shared_ptr<Request>> Engine::submit(const std::shared_ptr<Session>& session, RequestParams params) {
+  MERRITT_TRY(Admission admission,
+              admit(session, {.prompt_bytes = params.prompt.size() * sizeof(int32_t), .sequences = params.n}));
+  return submit(std::move(admission), std::move(params));
 }
 
 // For the requests that start with this plan. False: one could not be made, it was ended and the plan is void.
@@ -110,10 +116,12 @@ void Engine::cancel(Request& request) {
   if (request.cancelled) return;
   // The request outlives the command: it is looked up by its number.
   std::weak_ptr<Request> weak = request.weak_from_this();
-  post([weak] {
+  // About one for each request, so that no full queue refuses it. Nothing is left to cancel after a shutdown.
+  const auto command = [weak] {
     const auto alive = weak.lock();
     if (alive != nullptr && !alive->finished && alive->id != 0) alive->session->model->scheduler->cancel(alive->id);
-  });
+  };
+  (void)post(command, SIZE_MAX);
   request.cancelled = true;  // last: a cancel that found no memory for its command can be made again
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which kernel runs each node, and its share of the step's multiply-adds: for `merritt bench --trace-kernels`.
+// Which kernel runs each node, and its share of the step's multiply-adds, those of attention at one length: for
+// `merritt bench --trace-kernels`.
+#include <algorithm>
 #include <charconv>
 
 #include "engine/compiled_model.hpp"
@@ -27,15 +29,40 @@ const char* op_name(uint32_t op) {
   }
 }
 
-// Multiply-adds of one row: a linear node's weight elements. Nodes over wanted rows only run for one row in a prompt,
-// so they are left out of a prompt's sum, as attention is, whose work depends on the length.
+// The length at which shares are counted: attention's depends on it.
+constexpr double kTracedTokens = 512;
+
+int64_t attribute(const mrt_graph& graph, const mrt_node& node, uint32_t key) {
+  for (uint32_t i = 0; i < node.n_attrs; ++i) {
+    const mrt_attr& attr = graph.attrs[node.first_attr + i];
+    if (attr.key == key) return attr.v.i;
+  }
+  return 0;
+}
+
+// Twice the multiply-adds of q kT and of the weighted sum of v, over the keys that the tokens see: those of a whole
+// prompt, or those of one token after it.
+double attention_flops(const mrt_graph& graph, const mrt_node& node, double tokens, uint32_t row_class) {
+  const auto window = static_cast<double>(attribute(graph, node, MRT_A_WINDOW));
+  const double seen = window > 0 && window < tokens ? window : tokens;
+  // Of a prompt, the first tokens see a triangle, the rest a whole window each.
+  const double keys = row_class == MRT_CLASS_PROMPT ? seen * (seen + 1) / 2 + (tokens - seen) * seen : seen;
+  const int64_t head_dim = attribute(graph, node, MRT_A_HEAD_DIM);
+  const int64_t v_dim = attribute(graph, node, MRT_A_V_DIM);
+  const int64_t dims = head_dim + (v_dim != 0 ? v_dim : head_dim);
+  return 2.0 * keys * static_cast<double>(attribute(graph, node, MRT_A_HEADS)) * static_cast<double>(dims);
+}
+
+// FLOPs of a prompt of kTracedTokens, or of one token after it. Nodes over wanted rows run for one row of the prompt.
 double node_flops(const mrt_graph& graph, const mrt_weight* weights, const mrt_node& node, uint32_t row_class) {
+  const double tokens = std::min<double>(kTracedTokens, graph.max_context);
+  if (node.op == MRT_OP_ATTENTION) return attention_flops(graph, node, tokens, row_class);
   if (node.op != MRT_OP_LINEAR || node.n_args < 2) return 0;
-  if (row_class == MRT_CLASS_PROMPT && node.rows != MRT_ROWS_TOKENS) return 0;
   const uint32_t ref = graph.args[node.first_arg + 1];
   if ((ref >> 30) != 1) return 0;
   const mrt_weight& weight = weights[ref & 0x3FFFFFFFu];
-  return 2.0 * static_cast<double>(weight.dims[0]) * static_cast<double>(weight.dims[1]);
+  const double rows = row_class == MRT_CLASS_PROMPT && node.rows == MRT_ROWS_TOKENS ? tokens : 1;
+  return 2.0 * rows * static_cast<double>(weight.dims[0]) * static_cast<double>(weight.dims[1]);
 }
 
 }  // namespace
@@ -55,7 +82,9 @@ Result<std::string> CompiledModel::trace(const model::ModelFile& file, uint32_t 
   for (uint32_t i = 0; i < graph.n_nodes; ++i) {
     char name[128] = {};
     mrt_error error{};
-    MERRITT_CHECK(device_->status(extension->kernel_name(model_, i, row_class, name, sizeof(name), &error), error));
+    const int32_t code = backend::fenced(extension->kernel_name, model_, i, row_class, name,
+                                         static_cast<uint32_t>(sizeof(name)), &error);
+    MERRITT_CHECK(device_->status(code, error));
     name[sizeof(name) - 1] = '\0';
     const double flops = node_flops(graph, weights.list, graph.nodes[i], row_class);
     char share[32];

@@ -2,6 +2,7 @@
 #include "model/vocabulary.hpp"
 
 #include <limits>
+#include <string>
 
 namespace merritt::model {
 namespace {
@@ -72,6 +73,18 @@ Result<tokens::Vocabulary> load_vocabulary(const weights::Gguf& gguf) {
   MERRITT_TRY(const std::string_view chat_template, gguf.get_string("tokenizer.chat_template", ""));
   out.chat_template = chat_template;
   return out;
+}
+
+// Converters pad the list of pieces where a model has more rows than tokens, so that the numbers are equal in every
+// file that is whole. A row without a piece could be drawn and have no text; a piece without a row could be asked for.
+Result<tokens::Vocabulary> load_vocabulary(const ModelFile& file) {
+  MERRITT_TRY(tokens::Vocabulary vocabulary, load_vocabulary(file.gguf));
+  if (vocabulary.size() != file.info.vocabulary) {
+    return Status(Code::kCorrupt, "tokenizer.ggml.tokens has " + std::to_string(vocabulary.size()) +
+                                      " pieces, but the model's embedding has " + std::to_string(file.info.vocabulary) +
+                                      " rows; convert the model again, its tokenizer belongs to another one");
+  }
+  return vocabulary;
 }
 
 }  // namespace merritt::model

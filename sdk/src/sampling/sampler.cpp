@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "sampling/exponential.hpp"
 #include "sampling/random.hpp"
@@ -12,6 +13,10 @@ namespace merritt::sampling {
 namespace {
 
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+constexpr float kFiniteMax = std::numeric_limits<float>::max();
+
+// An edited logit that left the range of float: the end of the range. Only what was forbidden stays infinite.
+float kept_finite(float logit) { return std::clamp(logit, -kFiniteMax, kFiniteMax); }
 
 // x - x is 0 for every finite x and NaN for all others.
 bool all_finite(std::span<const float> logits) {
@@ -43,17 +48,19 @@ double sum_exp(std::span<const float> logits, float peak, float scale) {
 
 Result<std::unique_ptr<Sampler>> Sampler::create(const SamplingParams& params, uint32_t vocabulary,
                                                  std::span<const int32_t> end_tokens, uint32_t choice,
-                                                 uint32_t max_tokens) {
+                                                 uint32_t history_max) {
   MERRITT_CHECK(params.validate(vocabulary));
   std::unique_ptr<Sampler> sampler(new Sampler(params, vocabulary, end_tokens, choice));
-  if (sampler->penalties_) sampler->history_.reserve(max_tokens);
-  sampler->edited_.reserve(params.logit_bias.size() + max_tokens);
+  const bool penalties = sampler->penalties_;
+  if (penalties) sampler->history_.reserve(history_max);
+  sampler->edited_.reserve(params.logit_bias.size() + (penalties ? std::min(history_max, vocabulary) : 0));
   return sampler;
 }
 
 Sampler::Sampler(const SamplingParams& params, uint32_t vocabulary, std::span<const int32_t> end_tokens,
                  uint32_t choice)
     : params_(params),
+      vocabulary_(vocabulary),
       choice_(choice),
       penalties_(params.repetition_penalty != 1 || params.frequency_penalty != 0 || params.presence_penalty != 0),
       end_tokens_(end_tokens.begin(), end_tokens.end()) {
@@ -62,17 +69,21 @@ Sampler::Sampler(const SamplingParams& params, uint32_t vocabulary, std::span<co
 }
 
 void Sampler::accept_prompt(int32_t token) {
-  if (!penalties_) return;
+  if (!penalties_ || token < 0 || static_cast<uint32_t>(token) >= vocabulary_) return;
   history_.push_back(token);
   prompt_tokens_ = history_.size();
 }
 
 void Sampler::accept(int32_t token) {
   ++generated_;
-  if (penalties_) history_.push_back(token);
+  if (penalties_ && token >= 0 && static_cast<uint32_t>(token) < vocabulary_) history_.push_back(token);
 }
 
 Result<Drawn> Sampler::sample(std::span<float> logits, const TokenMask* mask) {
+  if (logits.size() != vocabulary_) {
+    return Status(Code::kInternal, "there are " + std::to_string(logits.size()) + " logits for a vocabulary of " +
+                                       std::to_string(vocabulary_));
+  }
   if (!all_finite(logits)) {
     return Status(Code::kBackend, "the backend computed logits that are not finite for this sequence");
   }
@@ -81,11 +92,7 @@ Result<Drawn> Sampler::sample(std::span<float> logits, const TokenMask* mask) {
   // The raw logit of the token drawn is needed after the chain has overwritten it, so every edit is remembered by
   // value: bias and penalties touch few tokens; their raw values are put aside here.
   edited_.clear();
-  for (const auto& [token, bias] : params_.logit_bias) {
-    float& logit = logits[static_cast<size_t>(token)];
-    edited_.push_back({logit, token});
-    logit += bias;
-  }
+  bias(logits);
   if (penalties_) penalise(logits);
   forbid(logits, mask);
   const float peak = largest(logits);
@@ -98,11 +105,21 @@ Result<Drawn> Sampler::sample(std::span<float> logits, const TokenMask* mask) {
   } else {
     token = draw(logits, peak);
   }
+  if (token < 0) return Status(Code::kInternal, "no token could be drawn from logits that are finite");
   float raw = logits[static_cast<size_t>(token)];
   for (size_t i = edited_.size(); i != 0; --i) {
     if (edited_[i - 1].token == token) raw = edited_[i - 1].logit;  // the first edit is looked at last
   }
   return Drawn{token, static_cast<float>(raw - raw_peak - std::log(raw_sum))};
+}
+
+void Sampler::bias(std::span<float> logits) {
+  for (const auto& [token, bias] : params_.logit_bias) {
+    float& logit = logits[static_cast<size_t>(token)];
+    edited_.push_back({logit, token});
+    const bool forbidden = bias == kForbidden || logit == kForbidden;
+    logit = forbidden ? kForbidden : kept_finite(logit + bias);
+  }
 }
 
 void Sampler::penalise(std::span<float> logits) {
@@ -123,9 +140,11 @@ void Sampler::penalise(std::span<float> logits) {
     seen = 0;
     float& logit = logits[static_cast<size_t>(token)];
     edited_.push_back({logit, token});
+    if (logit == kForbidden) continue;
     logit = logit > 0 ? logit / params_.repetition_penalty : logit * params_.repetition_penalty;
     logit -= static_cast<float>(count) * params_.frequency_penalty;
     if (count != 0) logit -= params_.presence_penalty;
+    logit = kept_finite(logit);
   }
 }
 

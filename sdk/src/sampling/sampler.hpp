@@ -18,8 +18,12 @@
 
 namespace merritt::sampling {
 
+// Below these a division leaves the range of float: such a temperature means greedy, and 0 says so.
+inline constexpr float kTemperatureMin = 0.001f;
+inline constexpr float kRepetitionPenaltyMin = 0.01f;
+
 struct SamplingParams {
-  float temperature = 0;         // 0 = greedy
+  float temperature = 0;         // 0 = greedy; else in [0.001, 100]
   uint32_t top_k = 0;            // 0 = off
   float top_p = 1;               // 1 = off: the smallest set of likeliest tokens that holds this much probability
   float min_p = 0;               // 0 = off: tokens at least this likely, relative to the likeliest
@@ -29,10 +33,10 @@ struct SamplingParams {
   uint32_t penalty_last_n = 0;   // tokens the penalties look back on; 0 = all
   uint32_t min_tokens = 0;
   uint64_t seed = 0;
-  std::vector<std::pair<int32_t, float>> logit_bias;  // -infinity forbids
+  std::vector<std::pair<int32_t, float>> logit_bias;  // -infinity forbids; entries of one token add up
 
-  // kInvalidArgument names the field, its value and its range.
-  Status validate(uint32_t vocabulary) const;
+  // kInvalidArgument names the field, its value and its range. max_tokens: of the request, for min_tokens.
+  Status validate(uint32_t vocabulary, uint32_t max_tokens = UINT32_MAX) const;
 };
 
 // Bit i of word i / 32 says whether token i may be drawn.
@@ -47,14 +51,17 @@ struct Drawn {
 
 class Sampler {
  public:
-  // end_tokens are what min_tokens forbids; choice numbers the samples of one request.
+  // end_tokens are what min_tokens forbids; choice numbers the samples of one request. history_max: tokens of prompt
+  // and output there is room for without an allocation.
   static Result<std::unique_ptr<Sampler>> create(const SamplingParams& params, uint32_t vocabulary,
                                                  std::span<const int32_t> end_tokens, uint32_t choice,
-                                                 uint32_t max_tokens = 0);
+                                                 uint32_t history_max = 0);
 
   void accept_prompt(int32_t token);
   void accept(int32_t token);
-  // Overwrites logits. kBackend when they are not finite; kInvalidArgument when nothing may be drawn.
+  // Overwrites logits, one for each token of the vocabulary. kBackend when they are not finite; kInvalidArgument when
+  // nothing may be drawn. What bias and penalties make of a logit is kept finite, so that a token can always be drawn
+  // when one is allowed.
   Result<Drawn> sample(std::span<float> logits, const TokenMask* mask);
 
  private:
@@ -64,12 +71,14 @@ class Sampler {
   };
 
   Sampler(const SamplingParams& params, uint32_t vocabulary, std::span<const int32_t> end_tokens, uint32_t choice);
+  void bias(std::span<float> logits);
   void penalise(std::span<float> logits);
   void forbid(std::span<float> logits, const TokenMask* mask) const;
   int32_t draw(std::span<const float> logits, float peak);
   int32_t draw_filtered(std::span<const float> logits, float peak, double u);
 
   const SamplingParams params_;
+  const uint32_t vocabulary_;
   const uint32_t choice_;
   const bool penalties_;
   const std::vector<int32_t> end_tokens_;

@@ -82,8 +82,15 @@ Status Scheduler::submit(const Submission& submission) {
   state->order = next_order_++;
   state->choices.resize(submission.n);
   state->choices[0] = {.sequence = submission.sequence, .live = true};
-  queue_of(submission.tenant).waiting.push_back(state.get());
-  requests_.emplace(submission.request, std::move(state));
+  // Known first, so that want of memory for the queue leaves nothing behind.
+  State* const known = requests_.emplace(submission.request, std::move(state)).first->second.get();
+  try {
+    queue_of(submission.tenant).waiting.push_back(known);
+  } catch (...) {
+    std::erase_if(queues_, [](const Queue& queue) { return queue.waiting.empty(); });
+    requests_.erase(submission.request);
+    throw;
+  }
   load_waiting_.store(++n_waiting_, std::memory_order_relaxed);
   return {};
 }

@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/limits.hpp"
 #include "base/status.hpp"
 #include "kv/cache.hpp"
 #include "scheduler/policy.hpp"
@@ -26,10 +27,10 @@ namespace merritt::scheduler {
 
 struct Limits {
   uint32_t step_tokens_max = 512;
-  uint32_t sequences_max = 32;  // running at once
-  uint32_t rows_max = 32;       // rows of logits in a step; also bounds the running sequences
-  uint32_t prefill_chunk = 0;   // tokens of one prompt in one step; 0 = step_tokens_max
-  uint32_t queue_max = 1024;    // requests waiting
+  uint32_t sequences_max = 32;                    // running at once
+  uint32_t rows_max = 32;                         // rows of logits in a step; also bounds the running sequences
+  uint32_t prefill_chunk = 0;                     // tokens of one prompt in one step; 0 = step_tokens_max
+  uint32_t queue_max = limits::kRequestQueueMax;  // requests waiting
 };
 
 enum class Rows : uint32_t { kLast = 0, kAll = 1 };  // of the prompt
@@ -92,6 +93,7 @@ class Scheduler {
 
   // The next step. Valid until the next call.
   const BatchPlan& plan(uint64_t now_ns);
+  const BatchPlan& last_plan() const { return plan_; }
   // The run was committed with n_tokens tokens.
   void advance(uint64_t request, uint32_t choice, uint32_t n_tokens);
   // A sample forked from choice 0 after the prompt; decodes from the next plan on.

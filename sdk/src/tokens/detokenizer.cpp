@@ -9,8 +9,9 @@ void Detokenizer::push(int32_t id, std::string& out) {
   if (tokenizer_.is_special(id)) {
     if (!special_) return;
     strip_blank_ = false;
-    flush(out);
-    out += tokenizer_.bytes(id, scratch_);
+    flush(out);  // what came before cannot go on in a special token
+    held_ += tokenizer_.bytes(id, scratch_);
+    emit(out);  // the file may call anything a special token, half a character too
     return;
   }
   std::string_view bytes = tokenizer_.bytes(id, scratch_);

@@ -5,16 +5,25 @@
 
 namespace merritt::tokens {
 
-bool StopMatcher::push(std::string_view text, std::string& out) {
+StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {
+  std::erase_if(stops_, [](const std::string& stop) { return stop.empty(); });  // would match everywhere
+}
+
+bool StopMatcher::push(std::string_view text, std::string& out, bool may_match) {
   if (matched_) return true;
   if (stops_.empty()) {
     out += text;
     return false;
   }
   held_ += text;
-  // The earliest match wins, as a reader would see it.
-  size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  // The match that is complete first wins, the longer one of two that end together: whatever tokens the text comes in,
+  // the answer is the same.
+  size_t first = std::string::npos, end = std::string::npos;
+  for (const std::string& stop : stops_) {
+    const size_t at = may_match ? held_.find(stop) : std::string::npos;
+    if (at == std::string::npos) continue;
+    if (at + stop.size() < end || (at + stop.size() == end && at < first)) first = at, end = at + stop.size();
+  }
   if (first != std::string::npos) {
     out.append(held_, 0, first);
     held_.clear();

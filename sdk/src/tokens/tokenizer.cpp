@@ -11,6 +11,7 @@ namespace merritt::tokens {
 namespace {
 
 constexpr size_t kPiecesMax = size_t{1} << 22;
+constexpr size_t kSpecialBytesMax = 1024;
 constexpr std::string_view kBlank = "\xE2\x96\x81";  // U+2581
 
 // Control tokens that end a turn in the published chat formats, beside the ids the file names.
@@ -38,6 +39,10 @@ uint64_t hash_bytes(std::string_view bytes, uint64_t seed) {
   }
   h *= 0xD6E8FEB86659FD93u;
   return h ^ h >> 29;
+}
+
+bool is_matched_whole(TokenType type) {
+  return type == TokenType::kControl || type == TokenType::kUserDefined || type == TokenType::kUnknown;
 }
 
 // "<0xE2>" is byte 0xE2; anything else is -1.
@@ -87,6 +92,10 @@ Status Tokenizer::check() const {
     if (v.types[i] == TokenType::kByte && byte_of(v.piece(i)) < 0) {
       return Status(Code::kCorrupt, "byte token " + std::to_string(i) + " is not of the form <0x00>");
     }
+    if (is_matched_whole(v.types[i]) && v.piece(i).size() > kSpecialBytesMax) {
+      return Status(Code::kCorrupt, "special token " + std::to_string(i) + " has " + std::to_string(v.piece(i).size()) +
+                                        " bytes; the limit is " + std::to_string(kSpecialBytesMax));
+    }
   }
   const std::pair<const char*, int32_t> ids[] = {
       {"bos", v.bos}, {"eos", v.eos}, {"eot", v.eot}, {"unknown", v.unknown}, {"padding", v.padding}};
@@ -105,33 +114,43 @@ Status Tokenizer::index() {
   table_.assign(slots, -1);
   table_mask_ = slots - 1;
   MERRITT_CHECK(os::random_bytes(std::as_writable_bytes(std::span(&seed_, 1))));
-  byte_tokens_.fill(-1);
+  std::vector<SpecialIndex::Entry> user_defined, specials;
   for (size_t i = 0; i < vocabulary_.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
     const std::string_view piece = vocabulary_.piece(i);
     const TokenType type = vocabulary_.types[i];
-    if (type == TokenType::kByte) byte_tokens_[static_cast<size_t>(byte_of(piece))] = id;
-    if (piece.empty()) continue;
-    if (type == TokenType::kControl || type == TokenType::kUserDefined || type == TokenType::kUnknown) {
-      specials_.push_back({piece, id, type == TokenType::kUserDefined});
-    }
-    uint64_t at = hash_bytes(piece, seed_) & table_mask_;
-    while (table_[at] >= 0 && vocabulary_.piece(static_cast<size_t>(table_[at])) != piece) at = (at + 1) & table_mask_;
-    if (table_[at] < 0) table_[at] = id;  // of equal pieces the first is the one that is found
     const bool ends = type == TokenType::kControl &&
                       std::find(std::begin(kEndOfTurn), std::end(kEndOfTurn), piece) != std::end(kEndOfTurn);
     if (ends || id == vocabulary_.eos || id == vocabulary_.eot) eog_.push_back(id);
+    if (piece.empty()) continue;
+    longest_piece_ = std::max(longest_piece_, piece.size());
+    if (is_matched_whole(type)) specials.push_back({piece, id});
+    if (type == TokenType::kUserDefined) user_defined.push_back({piece, id});
+    uint64_t at = hash_bytes(piece, seed_) & table_mask_;
+    while (table_[at] >= 0 && vocabulary_.piece(static_cast<size_t>(table_[at])) != piece) at = (at + 1) & table_mask_;
+    table_[at] = id;  // of equal pieces the last is the one that is found, as in llama.cpp
   }
-  std::stable_sort(specials_.begin(), specials_.end(), [](const Special& a, const Special& b) {
-    const auto first_a = static_cast<uint8_t>(a.text[0]), first_b = static_cast<uint8_t>(b.text[0]);
-    return first_a != first_b ? first_a < first_b : a.text.size() > b.text.size();
-  });
-  for (uint32_t i = 0; i < specials_.size(); ++i) {
-    auto& range = specials_by_byte_[static_cast<uint8_t>(specials_[i].text[0])];
-    if (range.second == 0) range.first = i;
-    range.second = i + 1;
-  }
+  user_defined_.build(std::move(user_defined));
+  specials_.build(std::move(specials));
+  index_bytes();
+  index_neighbours();
   return {};
+}
+
+// The token of a byte is the piece with its name, whatever type the file gives it, or else the byte itself as a piece.
+void Tokenizer::index_bytes() {
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  for (size_t byte = 0; byte < byte_tokens_.size(); ++byte) {
+    const char named[] = {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15], '>'};
+    const char plain = static_cast<char>(byte);
+    byte_tokens_[byte] = find({named, sizeof named});
+    if (byte_tokens_[byte] < 0) byte_tokens_[byte] = find({&plain, 1});
+  }
+  for (size_t i = 0; i < vocabulary_.size(); ++i) {  // those that are spelled <0xe2>
+    if (vocabulary_.types[i] != TokenType::kByte) continue;
+    int32_t& token = byte_tokens_[static_cast<size_t>(byte_of(vocabulary_.piece(i)))];
+    if (token < 0) token = static_cast<int32_t>(i);
+  }
 }
 
 int32_t Tokenizer::find(std::string_view piece) const {
@@ -142,6 +161,7 @@ int32_t Tokenizer::find(std::string_view piece) const {
 }
 
 bool Tokenizer::is_special(int32_t id) const {
+  if (!contains(id)) return false;
   const TokenType type = vocabulary_.types[static_cast<size_t>(id)];
   return type == TokenType::kControl || type == TokenType::kUnknown;
 }
@@ -149,6 +169,7 @@ bool Tokenizer::is_special(int32_t id) const {
 bool Tokenizer::is_eog(int32_t id) const { return std::binary_search(eog_.begin(), eog_.end(), id); }
 
 std::string_view Tokenizer::bytes(int32_t id, std::string& scratch) const {
+  if (!contains(id)) return {};
   const std::string_view piece = vocabulary_.piece(static_cast<size_t>(id));
   const TokenType type = vocabulary_.types[static_cast<size_t>(id)];
   if (type == TokenType::kByte) {
@@ -168,49 +189,27 @@ std::string_view Tokenizer::bytes(int32_t id, std::string& scratch) const {
   return scratch;
 }
 
-const Tokenizer::Special* Tokenizer::special_at(std::string_view text, size_t at, bool parse_special) const {
-  const auto [first, last] = specials_by_byte_[static_cast<uint8_t>(text[at])];
-  for (uint32_t i = first; i < last; ++i) {
-    const Special& special = specials_[i];
-    if ((special.always || parse_special) && text.substr(at, special.text.size()) == special.text) return &special;
-  }
-  return nullptr;
-}
-
 Status Tokenizer::encode(std::string_view text, EncodeOptions options, std::vector<int32_t>& out) const {
   out.clear();
   if (options.add_bos_eos && adds_bos()) out.push_back(vocabulary_.bos);
+  const SpecialIndex& specials = options.parse_special ? specials_ : user_defined_;
   bool after_special = true;
   size_t plain = 0, at = 0;
   while (at < text.size()) {
-    const Special* special = special_at(text, at, options.parse_special);
+    const SpecialIndex::Entry* special = specials.longest_prefix_of(text.substr(at));
     if (special == nullptr) {
       ++at;
       continue;
     }
-    if (at > plain) encode_plain(text.substr(plain, at - plain), after_special, out);
+    if (at > plain) MERRITT_CHECK(encode_plain(text.substr(plain, at - plain), after_special, out));
     out.push_back(special->id);
     after_special = true;
     at += special->text.size();
     plain = at;
   }
-  if (at > plain) encode_plain(text.substr(plain), after_special, out);
+  if (at > plain) MERRITT_CHECK(encode_plain(text.substr(plain), after_special, out));
   if (options.add_bos_eos && adds_eos()) out.push_back(vocabulary_.eos);
   return {};
-}
-
-void Tokenizer::encode_plain(std::string_view text, bool first, std::vector<int32_t>& out) const {
-  std::string escaped;
-  escaped.reserve(text.size() + 16);
-  if (first && vocabulary_.add_space_prefix) escaped += kBlank;
-  for (const char c : text) {
-    if (c == ' ') {
-      escaped += kBlank;
-    } else {
-      escaped += c;
-    }
-  }
-  merge(escaped, out);
 }
 
 }  // namespace merritt::tokens

@@ -51,13 +51,4 @@ void FarLayout::planes(const KvGeometry&, const KvOperand& operand, uint32_t* fi
   *n = 1;
 }
 
-void make_device_host(mrt_host* out, Host* real) noexcept {
-  *out = real->raw();
-  out->n_workers = 1;
-  out->gang = nullptr;
-  out->parallel = [](void*, uint32_t n, void (*fn)(void*, uint32_t, uint32_t), void* arg) {
-    for (uint32_t i = 0; i < n; ++i) fn(arg, i, 0);
-  };
-}
-
 }  // namespace merritt::plugin::far

@@ -29,8 +29,4 @@ class FarLayout final : public KvLayout {
               uint32_t* n) const noexcept override;
 };
 
-/// A host for the mathematics on the device: one worker, everything in order, no gang. The device computes on a thread
-/// of its own, where the host's executor must not be called.
-void make_device_host(mrt_host* out, Host* real) noexcept;
-
 }  // namespace merritt::plugin::far

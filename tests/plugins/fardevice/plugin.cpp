@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "device_team.hpp"
 #include "device_thread.hpp"
 #include "far_memory.hpp"
 #include "fardevice.h"
@@ -22,6 +23,7 @@ namespace far = merritt::plugin::far;
 
 struct mrt_device {
   merritt::plugin::Host host, device_host;
+  std::unique_ptr<far::DeviceTeam> team;
   far::FarMemory memory;
   std::atomic<bool> lost{false};
 };
@@ -129,9 +131,9 @@ struct Plugin {
     if (index != 0) return fail_call(err, MRT_NOT_FOUND, "device %u: there is one", index);
     auto device = std::make_unique<mrt_device>();
     MERRITT_PLUGIN_TRY(device->host.attach(host, err));
-    mrt_host serial{};
-    make_device_host(&serial, &device->host);
-    MERRITT_PLUGIN_TRY(device->device_host.attach(&serial, err));
+    device->team = std::make_unique<DeviceTeam>(device->host.n_workers());
+    const mrt_host inner = device->team->host(device->host.isa_max());
+    MERRITT_PLUGIN_TRY(device->device_host.attach(&inner, err));
     device->memory.attach(&device->host);
     *out = device.release();
     return MRT_OK;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Deliberately faulty plugins, one object for each fault: the reference plugin with one thing spoiled. They prove that
-// a host survives; nothing here is an example to follow.
+// Deliberately faulty plugins: the reference plugin with one thing spoiled. They prove that a host survives; nothing
+// here is an example to follow. All share this object; which fault a plugin has is the constant in its fault.cpp.
 #include "faulty.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -10,29 +11,20 @@
 #include <stdexcept>
 #include <thread>
 
+#include "fault/fault.hpp"
 #include "reference/plugin.hpp"
 
 namespace {
 
-// clang-format off
-enum class Fault {
-  none, hello_refuses, hello_unterminated_reason, hello_throws, hello_nonsense_code, hello_wrong_abi, hello_null_table,
-  table_too_small, table_size_lie, missing_required, missing_optional,
-  describe_endless, describe_unterminated, describe_no_slots, open_unterminated_error, open_throws,
-  compile_refuses_op, compile_throws, compile_null_model, compile_leaks, kv_spec_nonsense, staging_null,
-  fails_kth_call, run_throws, run_nonsense_code, run_fails_step, run_fails_program, run_loses_device, run_fails_sequence,
-  run_nonsense_status, run_nan_rows, run_hangs_until_cancel, wait_never_done, status_nonsense
-};
-// clang-format on
-constexpr Fault kFault = Fault::MERRITT_FAULT;
-
+using merritt::faulty::Fault;
+using merritt::faulty::kFault;
 using Good = merritt::plugin::reference::Plugin;
 using merritt::plugin::fail;
 using merritt::plugin::fail_call;
 using merritt::plugin::kNoIndex;
 
 std::atomic<uint64_t> g_calls{0}, g_fail_at{0};
-std::atomic<bool> g_armed{true}, g_lost{false};
+std::atomic<bool> g_armed{true}, g_lost{false}, g_broken{false};
 
 bool armed(Fault fault) { return kFault == fault && g_armed; }
 
@@ -72,7 +64,7 @@ struct Faulty : Good {
   }
 
   static int32_t device_open(uint32_t index, const mrt_host* host, mrt_device** out, mrt_error* err) {
-    if constexpr (kFault == Fault::open_throws) throw 42;
+    if (kFault == Fault::open_throws) throw 42;
     if (kFault == Fault::open_unterminated_error) {
       spoil(err, MRT_BACKEND);
       return MRT_BACKEND;
@@ -89,13 +81,20 @@ struct Faulty : Good {
 
   static int32_t model_compile(mrt_device* device, const mrt_graph* graph, const mrt_weights* weights, uint32_t flags,
                                const volatile uint32_t* cancel, mrt_model_info* info, mrt_model** out, mrt_error* err) {
-    if constexpr (kFault == Fault::compile_throws) throw std::runtime_error("thrown out of model_compile");
+    if (kFault == Fault::compile_throws) throw std::runtime_error("thrown out of model_compile");
     if (kFault == Fault::compile_refuses_op) {
       for (uint32_t i = 0; i < graph->n_nodes; ++i) {
         if (graph->nodes[i].op == MRT_OP_GATE) {
           return fail(err, MRT_UNSUPPORTED, MRT_BLAST_CALL, i, "node %u: gate is not known", i);
         }
       }
+    }
+    if (kFault == Fault::compile_garbage) {
+      *out = reinterpret_cast<mrt_model*>(uintptr_t{0x10});
+      return fail_call(err, MRT_BACKEND, "the compile fails and leaves garbage where the model would be");
+    }
+    while (kFault == Fault::compile_waits_for_cancel && !merritt::plugin::cancel_requested(cancel)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     const int32_t code = Counted<&Good::model_compile>::call(device, graph, weights, flags, cancel, info, out, err);
     if (kFault == Fault::compile_leaks && code == MRT_OK) {
@@ -116,7 +115,22 @@ struct Faulty : Good {
       spec->group[0].n_planes = UINT32_MAX;
       spec->pool_bytes = UINT64_MAX;
     }
+    // Only once the pool's pages are known.
+    if (kFault == Fault::kv_spec_late_nonsense && code == MRT_OK && policy->n_pages[0] != 0) spec->n_groups = 200;
     return code;
+  }
+
+  static int32_t pool_create(mrt_model* model, const mrt_kv_policy* policy, const mrt_kv_opener* opener, mrt_pool** out,
+                             mrt_error* err) {
+    if (kFault == Fault::pool_null) return MRT_OK;
+    return Counted<&Good::pool_create>::call(model, policy, opener, out, err);
+  }
+
+  static int32_t program_create(mrt_model* model, mrt_pool* pool, const mrt_program_policy* policy, mrt_program** out,
+                                mrt_error* err) {
+    if (kFault == Fault::program_null) return MRT_OK;
+    if (g_broken) return fail_call(err, MRT_OUT_OF_MEMORY, "no program can be made any more, as it was told");
+    return Counted<&Good::program_create>::call(model, pool, policy, out, err);
   }
 
   static int32_t program_staging(mrt_program* program, uint32_t slot, mrt_staging* out, mrt_error* err) {
@@ -126,6 +140,8 @@ struct Faulty : Good {
       out->pages[0] = nullptr;
       out->seq_status = nullptr;
     }
+    if (kFault == Fault::staging_pages_null && code == MRT_OK) out->pages[0] = nullptr;
+    if (kFault == Fault::output_width_lie && code == MRT_OK) out->output[0].width *= 2;
     return code;
   }
 
@@ -138,6 +154,10 @@ struct Faulty : Good {
     }
     if (armed(Fault::run_fails_step)) {
       return fail(err, MRT_BACKEND, MRT_BLAST_STEP, kNoIndex, "the step fails, as it was told to");
+    }
+    if (armed(Fault::run_breaks_program)) {
+      g_broken = true;
+      return fail(err, MRT_BACKEND, MRT_BLAST_PROGRAM, kNoIndex, "the program is broken beyond repair");
     }
     if (armed(Fault::run_fails_program)) {
       return fail(err, MRT_BACKEND, MRT_BLAST_PROGRAM, kNoIndex, "the program is broken, as it was told to be");
@@ -170,6 +190,10 @@ struct Faulty : Good {
       std::this_thread::sleep_for(std::chrono::nanoseconds(std::min<uint64_t>(timeout_ns, 1'000'000)));
       return fail_call(err, MRT_DEADLINE, "not done, and never will be until cancelled");
     }
+    if (armed(Fault::wait_ignores_cancel)) {
+      std::this_thread::sleep_for(std::chrono::nanoseconds(std::min<uint64_t>(timeout_ns, 1'000'000)));
+      return fail_call(err, MRT_DEADLINE, "not done, and never will be");
+    }
     return Counted<&Good::step_wait>::call(program, slot, timeout_ns, err);
   }
 
@@ -181,7 +205,7 @@ struct Faulty : Good {
   }
 };
 
-constexpr mrt_backend spoiled_table() {
+mrt_backend spoiled_table() {
   mrt_backend t = merritt::plugin::make_table<Faulty>();
   // Without the fence, so that what they throw does cross the boundary.
   if (kFault == Fault::open_throws) t.device_open = &Faulty::device_open;
@@ -195,12 +219,10 @@ constexpr mrt_backend spoiled_table() {
     t.extension = nullptr;
   }
   if (kFault == Fault::fails_kth_call) {
-    t.pool_create = &Counted<&Good::pool_create>::call;
     t.kv_read = &Counted<&Good::kv_read>::call;
     t.kv_write = &Counted<&Good::kv_write>::call;
     t.kv_zero = &Counted<&Good::kv_zero>::call;
     t.kv_copy = &Counted<&Good::kv_copy>::call;
-    t.program_create = &Counted<&Good::program_create>::call;
     t.step_prepare = &Counted<&Good::step_prepare>::call;
     t.step_commit = &Counted<&Good::step_commit>::call;
   }
@@ -211,8 +233,8 @@ constexpr mrt_backend spoiled_table() {
 
 extern "C" __attribute__((visibility("default"))) int32_t merritt_backend_v1(const mrt_hello_in* in,
                                                                              mrt_hello_out* out) {
-  static constexpr mrt_backend kTable = spoiled_table();
-  if constexpr (kFault == Fault::hello_throws) throw std::runtime_error("thrown out of the handshake");
+  static const mrt_backend kTable = spoiled_table();
+  if (kFault == Fault::hello_throws) throw std::runtime_error("thrown out of the handshake");
   const int32_t code = merritt::plugin::answer_hello(in, out, &kTable, sizeof kTable);
   switch (kFault) {
     case Fault::hello_refuses:

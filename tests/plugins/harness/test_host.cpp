@@ -20,7 +20,9 @@ TestHost::TestHost(Executor executor) : executor_(executor) {
   table_.mem_free = &TestHost::mem_free;
   table_.charge = &TestHost::charge;
   table_.parallel = &TestHost::parallel;
-  table_.gang = executor == Executor::kNoGang ? nullptr : &TestHost::gang;
+  table_.gang = executor == Executor::kNoGang || executor == Executor::kSkips || executor == Executor::kThrows
+                    ? nullptr
+                    : &TestHost::gang;
   table_.log = &TestHost::log;
 }
 
@@ -86,7 +88,13 @@ void TestHost::parallel(void* ctx, uint32_t n, Body fn, void* arg) {
     fn(arg, i, worker);
     t_worker = -1;
   };
-  if (self->executor_ == Executor::kOneThread) {
+  if (self->executor_ == Executor::kIdle) return;
+  if (self->executor_ == Executor::kSkips) {
+    for (uint32_t i = 0; i < n; i += 2) run(i, 0);
+  } else if (self->executor_ == Executor::kThrows) {
+    if (n != 0) run(0, 0);
+    throw 42;
+  } else if (self->executor_ == Executor::kOneThread) {
     for (uint32_t i = 0; i < n; ++i) run(i, 0);
   } else if (self->executor_ == Executor::kLate) {
     for (uint32_t i = n; i-- > 0;) run(i, i % 2);
@@ -106,6 +114,7 @@ void TestHost::parallel(void* ctx, uint32_t n, Body fn, void* arg) {
 int32_t TestHost::gang(void* ctx, uint32_t n, Body fn, void* arg) {
   auto* self = static_cast<TestHost*>(ctx);
   if (n > self->table_.n_workers || t_worker >= 0) return MRT_UNSUPPORTED;
+  if (self->executor_ == Executor::kIdle) return MRT_OK;
   if (n > 1 && self->executor_ != Executor::kTwoThreads) return MRT_UNSUPPORTED;
   const auto run = [&](uint32_t i) {
     t_worker = static_cast<int>(i);

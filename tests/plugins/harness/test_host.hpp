@@ -14,7 +14,10 @@ enum class Executor {
   kOneThread,   // one worker, calls in order
   kLate,        // calls one after another, last first, worker numbers in turn
   kTwoThreads,  // two at a time, with a gang
-  kNoGang       // two at a time, no gang offered
+  kNoGang,      // two at a time, no gang offered
+  kSkips,       // against the contract: leaves out every second index, no gang offered
+  kIdle,        // against the contract: calls nothing, says its gang ran
+  kThrows       // against the contract: throws after the first index
 };
 
 class TestHost {

@@ -195,6 +195,65 @@ TEST(ExecutorTest, ATaskThatThrowsHarmsNobody) {
   EXPECT_TRUE(recorder.all_once());
 }
 
+// Hosts that do not keep their word.
+void skips_odd(void*, uint32_t n, Task task, void* arg) {
+  for (uint32_t i = 0; i < n; i += 2) task(arg, i, 0);
+}
+void does_nothing(void*, uint32_t, Task, void*) {}
+void throws_midway(void*, uint32_t n, Task task, void* arg) {
+  for (uint32_t i = 0; i < n / 2; ++i) task(arg, i, 0);
+  throw 42;
+}
+void calls_twice(void*, uint32_t n, Task task, void* arg) {
+  for (uint32_t i = 0; i < 2 * n + 3; ++i) task(arg, i % (n + 1), 0);
+}
+int32_t half_gang(void*, uint32_t n, Task task, void* arg) {
+  for (uint32_t i = 0; i < n / 2; ++i) task(arg, i, 0);
+  throw 42;
+}
+int32_t lying_gang(void*, uint32_t, Task, void*) { return 0; }
+int32_t throwing_gang(void*, uint32_t, Task, void*) { throw 42; }
+
+TEST(ExecutorTest, WhatAHostLeavesUndoneIsDone) {
+  for (auto* const parallel : {&skips_odd, &does_nothing, &throws_midway, &calls_twice}) {
+    const auto executor = make(3, {parallel, nullptr, nullptr});
+    for (const uint32_t n : {1u, 2u, 3u, 64u, 65u, 1024u, 5000u}) {
+      Recorder recorder(n, 3);
+      executor->parallel(n, &Recorder::task, &recorder);
+      EXPECT_TRUE(recorder.all_once()) << "n " << n;
+    }
+  }
+  for (auto* const gang : {&half_gang, &lying_gang}) {
+    const auto executor = make(4, {&late_serial, gang, nullptr});
+    Recorder recorder(4, 4);
+    ASSERT_TRUE(executor->gang(4, &Recorder::task, &recorder));
+    EXPECT_TRUE(recorder.all_once());
+  }
+  const auto executor = make(4, {&late_serial, &throwing_gang, nullptr});
+  Recorder recorder(4, 4);
+  EXPECT_FALSE(executor->gang(4, &Recorder::task, &recorder)) << "nothing was called";
+  EXPECT_EQ(recorder.calls[0].load(), 0u);
+}
+
+TEST(ExecutorTest, ConcurrentGangsOfAHostTakeTurns) {
+  const auto executor = make(3, {&wrong_numbers, &thread_gang, nullptr});
+  std::atomic<uint32_t> complete{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 4; ++c) {
+    callers.emplace_back([&] {
+      for (int repeat = 0; repeat < 25; ++repeat) {
+        Barriers barriers;
+        barriers.n = 3;
+        barriers.rounds = 3;
+        if (executor->gang(3, &Barriers::task, &barriers)) complete.fetch_add(1);
+        executor->parallel_for(4, [](uint32_t, uint32_t) {});
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(complete.load(), 100u);
+}
+
 TEST(ExecutorTest, ThreadsAreMadeAtTheFirstUse) {
   const auto count = [] {
     size_t n = 0;

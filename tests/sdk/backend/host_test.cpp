@@ -3,6 +3,7 @@
 #include "backend/host.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -182,6 +183,28 @@ TEST_F(HostTest, TheTableSaysWhatThereIs) {
 }
 
 #if !defined(MERRITT_SANITIZED)
+// In a child without privileges, where nothing can be locked.
+TEST_F(HostTest, HotMemoryThatCannotBeLockedIsSaidOnce) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const rlimit none{};
+    const bool plain_user = setuid(65534) == 0;  // or it has no privileges to begin with
+    if (geteuid() == 65534 && !plain_user) _exit(3);
+    if (setrlimit(RLIMIT_MEMLOCK, &none) != 0) _exit(4);
+    if (take(MRT_MEM_KV, 4096) == nullptr || !records_.empty()) _exit(5);
+    for (int i = 0; i < 3; ++i) {
+      if (take(MRT_MEM_KV_HOT, 4096) == nullptr || !host_->hot_unlocked()) _exit(6);
+    }
+    if (records_.size() != 1 || records_[0].find("could not be locked") == std::string::npos) _exit(7);
+    _exit(0);
+  }
+  int state = 0;
+  ASSERT_EQ(waitpid(child, &state, 0), child);
+  EXPECT_TRUE(WIFEXITED(state));
+  EXPECT_EQ(WEXITSTATUS(state), 0);
+}
+
 TEST_F(HostTest, CachePagesAreWipedInAChild) {
   for (const uint32_t kind : {MRT_MEM_KV, MRT_MEM_KV_HOT}) {
     auto* const p = static_cast<volatile unsigned char*>(take(kind, 4096));

@@ -53,6 +53,12 @@ inline Manifest fixture_manifest() {
   return manifest;
 }
 
+inline size_t open_descriptors() {
+  size_t n = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator("/proc/self/fd")) ++n;
+  return n;
+}
+
 class SignedFolder {
  public:
   SignedFolder() {

@@ -11,10 +11,13 @@
 #include <random>
 
 #include "model/model_file.hpp"
+#include "model/vocabulary.hpp"
 #include "model/weight_source.hpp"
 #include "model/weights/types.hpp"
 #include "tests/support/gguf_writer.hpp"
 #include "tests/support/tiny_gguf.hpp"
+#include "tokens/detokenizer.hpp"
+#include "tokens/tokenizer.hpp"
 
 namespace merritt::model {
 namespace {
@@ -62,7 +65,27 @@ void expect_sound(const Gguf& gguf) {
   for (size_t i = 0; i < gguf.n_keys(); ++i) ASSERT_NE(gguf.find(gguf.key(i)), nullptr);
 }
 
-// Opens, and reads every weight of what opens. True when the model was accepted.
+// Vocabulary and tokenizer of a model that opened, then every id of its logits as text, and a text as ids. Ok when all
+// of it was accepted.
+Status try_tokenizer(const ModelFile& file) {
+  MERRITT_TRY(tokens::Vocabulary vocabulary, load_vocabulary(file));
+  MERRITT_TRY(const auto tokenizer, tokens::Tokenizer::create(std::move(vocabulary)));
+  EXPECT_EQ(tokenizer->size(), file.info.vocabulary);
+  std::string scratch, text;
+  tokens::Detokenizer detokenizer(*tokenizer, true);
+  for (int32_t id = -1; id <= static_cast<int32_t>(file.info.vocabulary); ++id) {
+    EXPECT_LE(tokenizer->bytes(id, scratch).size(), file.gguf.source().size());
+    (void)tokenizer->is_eog(id);
+    detokenizer.push(id, text);
+  }
+  detokenizer.flush(text);
+  std::vector<int32_t> ids;
+  MERRITT_CHECK(tokenizer->encode("the <s> \xC3\xA9\xFF\n and\t", {.add_bos_eos = true, .parse_special = true}, ids));
+  for (const int32_t id : ids) EXPECT_TRUE(tokenizer->contains(id));
+  return {};
+}
+
+// Opens, and reads every weight of what opens, and builds the tokenizer. True when the model was accepted.
 bool try_model(Image image) {
   auto file = open_model(weights::memory_source(std::move(image)));
   if (!file.ok()) {
@@ -77,7 +100,9 @@ bool try_model(Image image) {
     mrt_error err{};
     EXPECT_EQ(view.read(view.ctx, i, 0, bytes.data(), bytes.size(), &err), MRT_OK) << err.message;
   }
-  return true;
+  const Status tokenizer = try_tokenizer(*file);
+  if (!tokenizer.ok()) expect_typed(tokenizer);
+  return tokenizer.ok();
 }
 
 Status refused(Image image) {
@@ -117,6 +142,7 @@ TEST(HostileGguf, BitsFlipped) {
     accepted += try_model(std::move(image)) ? 1 : 0;
   }
   RecordProperty("accepted", static_cast<int>(accepted));
+  EXPECT_LT(accepted, 2700u);
   EXPECT_GT(accepted, 0u);  // flips in token texts and weights are harmless
 }
 
@@ -125,14 +151,16 @@ TEST(HostileGguf, NumbersInflated) {
   constexpr uint64_t kValues[] = {0,          1ull << 31,      1ull << 32,          1ull << 40, 1ull << 63,
                                   UINT64_MAX, UINT64_MAX - 31, 0x7fffffffffffffffu, 0xffffffffu};
   std::mt19937 random(7);
+  size_t refusals = 0;
   for (int i = 0; i < 3000; ++i) {
     Image image = whole;
     // The first 400 are every place of the preamble and of the first keys, the rest anywhere in the header.
     const size_t at = i < 400 ? static_cast<size_t>(i) : random() % 10000;
     const uint64_t value = kValues[random() % std::size(kValues)];
     std::memcpy(image.data() + at, &value, random() % 2 == 0 ? 8 : 4);
-    try_model(std::move(image));
+    refusals += try_model(std::move(image)) ? 0 : 1;
   }
+  EXPECT_GT(refusals, 300u);
 }
 
 TEST(HostileGguf, TruncatedWhileLoading) {

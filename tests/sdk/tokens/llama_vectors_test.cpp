@@ -62,6 +62,7 @@ TEST(LlamaVectors, IdsAreExactOnAllOfThem) {
     detokenizer.flush(back);
     EXPECT_EQ(back, text) << "case " << cases;
   }
+  EXPECT_EQ(at, inputs.size()) << "there are more questions than answers";
   EXPECT_GE(cases, 40u);
 }
 

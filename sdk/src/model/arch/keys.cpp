@@ -57,6 +57,13 @@ double Keys::real_or(std::string_view name, double missing) {
   return positive(name);
 }
 
+bool Keys::flag_or(std::string_view name, bool missing) {
+  auto value = gguf_.get_bool(full(name), missing);
+  if (value.ok()) return *value;
+  fail(std::move(value).status());
+  return missing;
+}
+
 std::string Keys::text_or(std::string_view name, std::string_view missing) {
   auto value = gguf_.get_string(full(name), missing);
   if (value.ok()) return std::string(*value);
@@ -97,6 +104,8 @@ DecoderSize DecoderSize::read(Keys& keys) {
   }
   keys.refuse_unless(keys.number_or("expert_count", 0, 0, UINT32_MAX) == 0, "expert_count",
                      "a mixture of experts, which this architecture is not built with");
+  keys.refuse_unless(keys.flag_or("attention.causal", true), "attention.causal",
+                     "attention in both directions; models that generate are causal");
   return s;
 }
 

@@ -30,6 +30,7 @@ class Keys {
   // Above 0 and finite; real_or lets a missing key, and 0, stand for `missing`.
   double positive(std::string_view name);
   double real_or(std::string_view name, double missing);
+  bool flag_or(std::string_view name, bool missing);
   std::string text_or(std::string_view name, std::string_view missing);
   // One value for each layer, or the same for all.
   std::vector<uint32_t> per_layer(std::string_view name, uint32_t layers);

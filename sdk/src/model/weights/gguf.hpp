@@ -25,7 +25,7 @@
 namespace merritt::model::weights {
 
 struct GgufLimits {
-  uint64_t header_bytes_max = uint64_t{1} << 30;
+  uint64_t header_bytes_max = uint64_t{100} << 20;  // the largest vocabularies take a tenth of it
   uint64_t string_bytes_max = uint64_t{64} << 20;
   uint32_t keys_max = 1u << 16;
   uint32_t tensors_max = 1u << 18;

