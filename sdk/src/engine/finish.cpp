@@ -5,7 +5,7 @@
 namespace merritt::engine {
 
 bool Choice::flush_text(std::string& out, bool may_stop) {
-  if (detokenizer == nullptr) return false;  // the request has not started
+  if (stop == nullptr) return false;  // the last thing made at the start: the request has not got there
   std::string rest;
   detokenizer->flush(rest);
   if (stop->push(rest, out, may_stop)) return true;
