@@ -16,7 +16,7 @@ bool is_orphan(const engine::Session& session) {
 // has ended this one, or it is seen to be closed here.
 Status publish_session(engine::Engine& engine, Place<merritt_session>& place, std::shared_ptr<engine::Session> session,
                        merritt_session* out) {
-  const merritt_session handle = place.publish(session);
+  merritt_session handle = place.publish(session);
   if (!is_orphan(*session)) {
     *out = handle;
     return {};
