@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chat templates: the Jinja dialect that model files carry, compiled once and rendered under a budget.
 //
-// What is not in the subset below is refused at compile, by name and line, so that a template never half works:
-//   {{ expr }}  {% if elif else endif %}  {% for x in expr [if cond] %} {% else %} {% endfor %}  {% set x = expr %}
-//   {% set ns.x = expr %}  {# comments #}  whitespace control, with trim_blocks and lstrip_blocks as transformers sets
-//   them literals (strings, numbers, lists, dicts, true, false, none), names, a.b, a[b], slices, calls of the
-//   functions, methods, filters and tests listed in docs/reference/chat_templates.md; + - * / // % ~ == != < <= > >=
-//   in, not, and, or, x if c else y, is [not] test
-// Threads: a compiled template is immutable; render() from any thread.
+// The subset is in docs/reference/chat_templates.md. What is not in it is refused at compile, by name and line, so that
+// a template never half works; what an operation cannot take is refused while rendering, by line. Threads: a compiled
+// template is immutable; render() from any thread.
 #pragma once
 
 #include <cstdint>
@@ -32,9 +28,9 @@ struct ChatInput {
   int64_t unix_seconds = 0;  // what strftime_now shows, in UTC
 };
 
-// What one rendering may cost; nesting is bounded at compile. Exceeding it is kInvalidArgument.
+// What one rendering may cost. Exceeding it is kInvalidArgument, as is nesting beyond the renderer's own bounds.
 struct RenderBudget {
-  uint64_t steps = 4'000'000;           // tree nodes visited, and one for every 64 bytes of text made or copied
+  uint64_t steps = 4'000'000;           // nodes visited, values touched, and one for every 64 bytes of text
   uint64_t bytes = uint64_t{64} << 20;  // of output, and of every intermediate string
 };
 

@@ -32,6 +32,7 @@ struct Lexeme {
   std::string text;  // text, name, string without quotes and escapes, digits, or punctuation
 };
 
+// kUnsupported names what the subset lacks and its line; kCorrupt says where the source is not a template at all.
 Result<std::vector<Lexeme>> lex_template(std::string_view source);
 
 }  // namespace merritt::tokens

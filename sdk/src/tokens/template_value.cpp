@@ -1,190 +1,205 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values nest no deeper than the template's own literals and the conversation, which both are bounded, so the recursion
-// here is too.
 #include "tokens/template_value.hpp"
 
-#include <charconv>
+#include <algorithm>
+
+#include "tokens/template_text.hpp"
 
 namespace merritt::tokens {
+namespace {
+
+using Kind = Value::Kind;
+
+}  // namespace
+
+Value Value::boolean(bool b) {
+  Value v(Kind::kBool);
+  v.integer_ = b ? 1 : 0;
+  return v;
+}
+
+Value Value::integer(int64_t i) {
+  Value v(Kind::kInt);
+  v.integer_ = i;
+  return v;
+}
+
+Value Value::real(double x) {
+  Value v(Kind::kFloat);
+  v.real_ = x;
+  return v;
+}
+
+Value Value::text(std::string s) {
+  Value v(Kind::kString);
+  v.object_ = std::make_shared<std::string>(std::move(s));
+  return v;
+}
+
+Value Value::safe_text(std::string s) {
+  Value v = text(std::move(s));
+  v.safe_ = true;
+  return v;
+}
+
+Status Value::check_inner(const Value& inner) {
+  if (inner.is_handle()) {
+    return Status(Code::kUnsupported,
+                  "a " + std::string(inner.kind_name()) + " inside a list, a dict or a namespace is not supported");
+  }
+  if (inner.depth() < kDepthMax) return {};
+  return Status(Code::kInvalidArgument, "values are nested deeper than " + std::to_string(kDepthMax));
+}
+
+Result<Value> Value::list(ValueList items, Kind kind) {
+  Value v(kind);
+  v.depth_ = 1;
+  for (const Value& item : items) {
+    MERRITT_CHECK(check_inner(item));
+    v.depth_ = std::max<uint8_t>(v.depth_, item.depth() + 1);
+  }
+  v.object_ = std::make_shared<ValueList>(std::move(items));
+  return v;
+}
+
+Result<Value> Value::dict(ValueDict entries, Kind kind) {
+  Value v(kind);
+  v.depth_ = 1;
+  for (const auto& entry : entries) {
+    MERRITT_CHECK(check_inner(entry.second));
+    v.depth_ = std::max<uint8_t>(v.depth_, entry.second.depth() + 1);
+  }
+  v.object_ = std::make_shared<ValueDict>(std::move(entries));
+  return v;
+}
+
+Value Value::loop(std::shared_ptr<Loop> loop) {
+  Value v(Kind::kLoop);
+  v.object_ = std::move(loop);
+  return v;
+}
+
+Value Value::callable(uint32_t macro) {
+  Value v(Kind::kCallable);
+  v.integer_ = macro;
+  return v;
+}
 
 bool Value::truthy() const {
-  switch (kind) {
+  switch (kind_) {
     case Kind::kUndefined:
     case Kind::kNone: return false;
-    case Kind::kBool: return boolean;
-    case Kind::kInt: return integer != 0;
-    case Kind::kFloat: return real != 0;
-    case Kind::kString: return !text.empty();
-    case Kind::kList: return !list->empty();
-    case Kind::kDict: return !dict->empty();
-    case Kind::kNamespace: return true;
+    case Kind::kBool:
+    case Kind::kInt: return integer_ != 0;
+    case Kind::kFloat: return real_ != 0;
+    case Kind::kString: return !as_text().empty();
+    case Kind::kList:
+    case Kind::kTuple:
+    case Kind::kRange:
+    case Kind::kView: return !items().empty();
+    case Kind::kDict: return !entries().empty();
+    case Kind::kGenerator:
+    case Kind::kNamespace:
+    case Kind::kLoop:
+    case Kind::kCallable: return true;
   }
   return false;
 }
 
-bool Value::equals(const Value& other) const {
-  if (is_number() && other.is_number()) return number() == other.number();
-  if (kind != other.kind) return false;
-  switch (kind) {
-    case Kind::kString: return text == other.text;
+std::string_view Value::kind_name() const {
+  static constexpr std::string_view kNames[] = {"undefined", "none", "bool",      "int",   "float",
+                                                "string",    "list", "tuple",     "range", "dict view",
+                                                "generator", "dict", "namespace", "loop",  "macro or function"};
+  return kNames[static_cast<size_t>(kind_)];
+}
+
+Result<bool> equal(const Value& a, const Value& b, Meter& meter) {
+  MERRITT_CHECK(meter.pay());
+  if (a.is_number() && b.is_number()) {
+    if (!a.is(Kind::kFloat) && !b.is(Kind::kFloat)) return a.as_int() == b.as_int();
+    return a.as_double() == b.as_double();
+  }
+  if (a.kind() != b.kind()) return false;
+  switch (a.kind()) {
+    case Kind::kUndefined:
+    case Kind::kNone: return true;
+    case Kind::kString:
+      MERRITT_CHECK(meter.pay_bytes(std::min(a.as_text().size(), b.as_text().size())));
+      return a.as_text() == b.as_text();
     case Kind::kList:
-      if (list->size() != other.list->size()) return false;
-      for (size_t i = 0; i < list->size(); ++i) {
-        if (!(*list)[i].equals((*other.list)[i])) return false;
+    case Kind::kTuple:
+    case Kind::kRange:
+      if (a.items().size() != b.items().size()) return false;
+      for (size_t i = 0; i < a.items().size(); ++i) {
+        MERRITT_TRY(const bool same, equal(a.items()[i], b.items()[i], meter));
+        if (!same) return false;
       }
       return true;
     case Kind::kDict:
-      if (dict->size() != other.dict->size()) return false;
-      for (const auto& [key, value] : *dict) {
-        const Value* same = other.find(key);
-        if (same == nullptr || !value.equals(*same)) return false;
+      if (a.entries().size() != b.entries().size()) return false;
+      for (const auto& [key, value] : a.entries()) {
+        MERRITT_TRY(const Value* other, find_entry(b, key, meter));
+        if (other == nullptr) return false;
+        MERRITT_TRY(const bool same, equal(value, *other, meter));
+        if (!same) return false;
       }
       return true;
-    case Kind::kNamespace: return dict == other.dict;
-    default: return true;
+    case Kind::kCallable: return a.as_int() == b.as_int();
+    default: return a.same_object(b);
   }
 }
 
-const Value* Value::find(std::string_view key) const {
-  if (dict == nullptr) return nullptr;
-  for (const auto& [name, value] : *dict) {
-    if (name == key) return &value;
-  }
-  return nullptr;
-}
-
-std::string_view Value::kind_name() const {
-  switch (kind) {
-    case Kind::kUndefined: return "undefined";
-    case Kind::kNone: return "none";
-    case Kind::kBool: return "bool";
-    case Kind::kInt: return "int";
-    case Kind::kFloat: return "float";
-    case Kind::kString: return "string";
-    case Kind::kList: return "list";
-    case Kind::kDict: return "dict";
-    case Kind::kNamespace: return "namespace";
-  }
-  return "value";
-}
-
-namespace {
-
-void append_float(double x, std::string& out) {
-  char buffer[32];
-  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), x);
-  const std::string_view text(buffer, static_cast<size_t>(end.ptr - buffer));
-  out += text;
-  if (text.find_first_of(".en") == std::string_view::npos) out += ".0";
-}
-
-void append_quoted(std::string_view text, std::string& out) {
-  const char quote = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos ? '"' : '\'';
-  out += quote;
-  for (const char c : text) {
-    if (c == '\\' || c == quote) out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else {
-      out += c;
+Result<const Value*> find_entry(const Value& value, std::string_view key, Meter& meter) {
+  const Value* found = nullptr;
+  for (const auto& [name, entry] : value.entries()) {
+    MERRITT_CHECK(meter.pay_bytes(8 + (name.size() == key.size() ? key.size() : 0)));
+    if (name == key) {
+      found = &entry;
+      break;
     }
   }
-  out += quote;
+  return found;
 }
 
-void append_json_string(std::string_view text, std::string& out) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  out += '"';
-  for (const char c : text) {
-    switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += "\\u00";
-          out += kHex[static_cast<unsigned char>(c) >> 4];
-          out += kHex[c & 15];
-        } else {
-          out += c;
-        }
+Status set_entry(ValueDict& entries, std::string_view key, Value value, Meter& meter) {
+  for (auto& [name, entry] : entries) {
+    MERRITT_CHECK(meter.pay_bytes(8 + (name.size() == key.size() ? key.size() : 0)));
+    if (name == key) {
+      entry = std::move(value);
+      return {};
     }
   }
-  out += '"';
+  MERRITT_CHECK(meter.pay_bytes(64 + key.size()));
+  entries.emplace_back(std::string(key), std::move(value));
+  return {};
 }
 
-void new_line(int indent, int level, std::string& out) {
-  if (indent < 0) return;
-  out += '\n';
-  out.append(static_cast<size_t>(indent) * static_cast<size_t>(level), ' ');
-}
-
-}  // namespace
-
-void append_text(const Value& value, bool quoted, std::string& out) {
-  switch (value.kind) {
-    case Value::Kind::kUndefined: return;
-    case Value::Kind::kNone: out += "None"; return;
-    case Value::Kind::kBool: out += value.boolean ? "True" : "False"; return;
-    case Value::Kind::kInt: out += std::to_string(value.integer); return;
-    case Value::Kind::kFloat: append_float(value.real, out); return;
-    case Value::Kind::kString: quoted ? append_quoted(value.text, out) : void(out += value.text); return;
-    case Value::Kind::kList: {
-      out += '[';
-      for (size_t i = 0; i < value.list->size(); ++i) {
-        if (i != 0) out += ", ";
-        append_text((*value.list)[i], true, out);
-      }
-      out += ']';
-      return;
-    }
-    case Value::Kind::kDict:
-    case Value::Kind::kNamespace: {
-      out += '{';
-      for (size_t i = 0; i < value.dict->size(); ++i) {
-        if (i != 0) out += ", ";
-        append_quoted((*value.dict)[i].first, out);
-        out += ": ";
-        append_text((*value.dict)[i].second, true, out);
-      }
-      out += '}';
-      return;
-    }
+Result<ValueList> take_items(const Value& value, Meter& meter) {
+  if (value.is(Kind::kUndefined)) return ValueList{};
+  if (value.is(Kind::kGenerator)) return std::exchange(value.generator(), {});
+  if (value.has_items()) {
+    MERRITT_CHECK(meter.pay(value.items().size()));
+    return value.items();
   }
-}
-
-void append_json(const Value& value, int indent, int level, std::string& out) {
-  switch (value.kind) {
-    case Value::Kind::kUndefined:
-    case Value::Kind::kNone: out += "null"; return;
-    case Value::Kind::kBool: out += value.boolean ? "true" : "false"; return;
-    case Value::Kind::kInt: out += std::to_string(value.integer); return;
-    case Value::Kind::kFloat: append_float(value.real, out); return;
-    case Value::Kind::kString: append_json_string(value.text, out); return;
-    default: break;
-  }
-  const bool is_list = value.kind == Value::Kind::kList;
-  const size_t size = is_list ? value.list->size() : value.dict->size();
-  out += is_list ? '[' : '{';
-  for (size_t i = 0; i < size; ++i) {
-    if (i != 0) out += indent < 0 ? ", " : ",";
-    new_line(indent, level + 1, out);
-    if (!is_list) {
-      append_json_string((*value.dict)[i].first, out);
-      out += ": ";
+  ValueList items;
+  if (value.is(Kind::kDict)) {
+    for (const auto& entry : value.entries()) {
+      MERRITT_CHECK(meter.pay_bytes(64 + entry.first.size()));
+      items.push_back(Value::text(entry.first));
     }
-    append_json(is_list ? (*value.list)[i] : (*value.dict)[i].second, indent, level + 1, out);
+    return items;
   }
-  if (size != 0) new_line(indent, level, out);
-  out += is_list ? ']' : '}';
+  if (!value.is(Kind::kString)) {
+    return Status(Code::kInvalidArgument,
+                  "a value of type " + std::string(value.kind_name()) + " has no items to go over");
+  }
+  for (std::string_view rest = value.as_text(); !rest.empty();) {
+    MERRITT_CHECK(meter.pay());
+    const size_t bytes = first_char(rest).bytes;
+    items.push_back(Value::text(rest.substr(0, bytes)));
+    rest.remove_prefix(bytes);
+  }
+  return items;
 }
 
 }  // namespace merritt::tokens
