@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the seeds of fuzz_gguf: models of a few kilobytes that the reader accepts whole.
+"""Writes the seeds of fuzz_gguf, models of a few kilobytes that the reader accepts whole, or those of fuzz_chat_template,
+the templates of tests/golden/chat_templates.json that render, a dozen a file.
 
-usage: make_corpus.py OUT_FOLDER"""
+usage: make_corpus.py OUT_FOLDER
+       make_corpus.py --templates OUT_FOLDER"""
 from __future__ import annotations
 
+import json
 import pathlib
 import struct
 import sys
@@ -58,7 +61,17 @@ def gguf(architecture: str) -> bytes:
     return head + b"\0" * (-len(head) % ALIGNMENT) + b"\0" * offset
 
 
+def write_templates(folder: pathlib.Path, per_file: int = 12) -> None:
+    goldens = json.loads((pathlib.Path(__file__).resolve().parents[1] / "golden" / "chat_templates.json").read_text())
+    texts = list(dict.fromkeys(each["template"] for each in goldens["templates"] if each["expected"] is not None))
+    for i in range(0, len(texts), per_file):
+        (folder / f"goldens_{i // per_file:02d}.jinja").write_bytes("\n".join(texts[i:i + per_file]).encode())
+
+
 if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "--templates":
+        write_templates(pathlib.Path(sys.argv[2]))
+        raise SystemExit(0)
     if len(sys.argv) != 2:
         raise SystemExit(__doc__)
     folder = pathlib.Path(sys.argv[1])
