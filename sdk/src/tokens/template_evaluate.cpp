@@ -193,16 +193,11 @@ TemplateRenderer::Eval TemplateRenderer::macro_call(const Node& node) {
   const size_t size = variables_.size();
   const Scope outer = open_scope();
   scope_.floor = scope_.begin;
-  Status outcome = bind_arguments(node, macro, std::move(values));
-  std::string text;
-  if (outcome.ok()) {
-    auto shown = capture(macro.children[0]);
-    outcome = shown.ok() ? Status() : std::move(shown).status();
-    if (outcome.ok()) text = std::move(shown).value();
-  }
+  const Status bound = bind_arguments(node, macro, std::move(values));
+  Result<std::string> shown = bound.ok() ? capture(macro.children[0]) : Result<std::string>(bound);
   close_scope(outer, size);
-  MERRITT_CHECK(outcome);
-  return Value::text(std::move(text));
+  if (!shown.ok()) return shown.status();
+  return Value::text(std::move(shown).value());
 }
 
 Status TemplateRenderer::bind_arguments(const Node& node, const Node& macro, ValueList values) {
