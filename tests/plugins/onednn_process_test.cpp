@@ -45,7 +45,7 @@ TEST_F(OneDnnProcess, SaysWhichKernelsRan) {
   stack_t small{};
   small.ss_sp = stack.data();
   small.ss_size = stack.size();
-  const bool small_stack = std::getenv(kSmallStack) != nullptr;
+  const bool small_stack = std::getenv(kSmallStack) != nullptr;  // NOLINT(concurrency-mt-unsafe): one thread
   if (small_stack) {
     ASSERT_EQ(sigaltstack(&small, nullptr), 0);
   }
