@@ -193,7 +193,8 @@ inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) 
     const F inverse = Simd::set1(largest > 0.0f ? kLargest / largest : 0.0f);
     int32_t sums[2];
     for (uint64_t h = 0; h < 2; ++h) {
-      const I r = Simd::round(Simd::mul(v[h], inverse));
+      // max gives its second operand for a not-a-number, so that the integers stay in their range whatever comes.
+      const I r = Simd::round(Simd::max(Simd::mul(v[h], inverse), Simd::set1(-kLargest)));
       const I rounded = Simd::add_i(r, half);
       Simd::store_i8(high + k + 16 * h, Simd::template shift_right_signed<7>(rounded));
       Simd::store_i8(low + k + 16 * h, Simd::sub_i(Simd::and_i(rounded, mask), half));

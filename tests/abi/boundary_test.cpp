@@ -34,6 +34,14 @@ void* allocate(size_t bytes, size_t align) {
 // The library's and its plugins' operator new are these, because the dynamic linker asks the program first.
 void* operator new(size_t bytes) { return allocate(bytes, 0); }
 void* operator new[](size_t bytes) { return allocate(bytes, 0); }
+// A sanitizer has its own of these, which would not meet our delete.
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return allocate(bytes, 0);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void* operator new(size_t bytes, std::align_val_t align) { return allocate(bytes, static_cast<size_t>(align)); }
 void* operator new[](size_t bytes, std::align_val_t align) { return allocate(bytes, static_cast<size_t>(align)); }
 void operator delete(void* memory) noexcept { std::free(memory); }

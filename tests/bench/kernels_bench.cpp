@@ -59,7 +59,8 @@ void gemv_q15(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t co
     out.push_back(y.data() + i * rows);
   }
   for (auto _ : state) {
-    kernels().gemv_q15(w.packed, 0, w.packed.groups, act.data(), q15_row_bytes(w.packed.padded), m, out.data(), nullptr);
+    kernels().gemv_q15(w.packed, 0, w.packed.groups, act.data(), q15_row_bytes(w.packed.padded), m, out.data(),
+                       nullptr);
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * w.packed.bytes()));

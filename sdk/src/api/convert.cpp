@@ -222,7 +222,7 @@ Status read_sampling(const engine::Model& model, const merritt_request_options& 
     MERRITT_CHECK(reader.read(i, bias));
     s.logit_bias.emplace_back(bias.token, bias.bias);
   }
-  return s.validate(model.file->info.vocabulary);
+  return s.validate(model.file->info.vocabulary, out.max_tokens);
 }
 
 }  // namespace

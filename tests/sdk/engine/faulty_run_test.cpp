@@ -209,13 +209,11 @@ TEST(Evaluation, RefusesRowsThatAreNotFinite) {
   std::vector<float> logits(tokens.size() * (*model)->file->info.vocabulary);
   for (const bool decode : {false, true}) {
     controls->arm(1);
-    const Status refused =
-        engine::evaluate(engine.get(), *tenant, *model, {.tokens = tokens, .target = {logits.data(), decode}});
+    const Status refused = engine::evaluate(engine.get(), *tenant, *model, {tokens, {logits.data(), decode}, 0, {}});
     EXPECT_EQ(refused.code(), Code::kBackend);
     EXPECT_NE(refused.message().find("finite"), std::string::npos) << refused.message();
     controls->arm(0);
-    EXPECT_TRUE(
-        engine::evaluate(engine.get(), *tenant, *model, {.tokens = tokens, .target = {logits.data(), decode}}).ok());
+    EXPECT_TRUE(engine::evaluate(engine.get(), *tenant, *model, {tokens, {logits.data(), decode}, 0, {}}).ok());
     for (const float x : logits) ASSERT_TRUE(std::isfinite(x));
   }
 }
