@@ -157,7 +157,7 @@ def test_ctrl_c_leaves_an_evaluation(engine: merritt.Engine, model_path: pathlib
 
 
 def test_a_script_interrupted_in_an_evaluation_ends(model_path: pathlib.Path) -> None:
-    """The engine is closed at exit, which ends the evaluation that goes on in the background."""
+    """The evaluation is cancelled, and the engine closed at exit."""
     script = (
         "import merritt, os, signal, sys, threading, time\n"
         "engine = merritt.Engine(backends=['reference'])\n"

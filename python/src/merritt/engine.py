@@ -10,7 +10,6 @@ from typing import Any, Iterable, Union
 
 from . import _core, _locate
 from ._handle import Handle, html_table, human_bytes
-from ._interrupt import wait_for_interrupted
 from ._progress import LoadProgress
 from .errors import MerrittError, NotFoundError
 from .model import KV_TYPES, Model
@@ -24,7 +23,6 @@ ISA_LEVELS = {"any": 0, "avx2": 1, "avx512": 2, "vnni": 3, "amx": 4}
 def _close_all() -> None:
     for engine in list(_open_engines):
         engine.close()
-    wait_for_interrupted()
 
 
 # An engine has threads of its own; they end before the interpreter does.

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from . import _core
 from ._handle import Handle, html_table, human_bytes
-from ._interrupt import interruptible
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -55,11 +54,9 @@ class Model(Handle):
     def eval(self, tenant: Tenant, tokens: Tokens, *, decode: bool = False) -> npt.NDArray[np.float32]:
         """Teacher-forced logits, float32 [tokens, vocabulary]. decode: feed the tokens one by one.
 
-        Ctrl-C is raised at once, but nothing can cancel an evaluation: it goes on in the background until it is done or
-        the engine is closed, and its logits are thrown away.
+        Ctrl-C cancels the evaluation, within a few steps.
         """
-        ids, flags = token_array(tokens), _core.EVAL_DECODE if decode else 0
-        return interruptible(lambda: self._core.eval(tenant._core, ids, flags))
+        return self._core.eval(tenant._core, token_array(tokens), _core.EVAL_DECODE if decode else 0)
 
     def close(self) -> None:
         """Ends the model's sessions and returns its memory."""
