@@ -41,8 +41,13 @@ Logits run_alone(ModelHost& model, const Tokens& tokens, uint32_t chunk) {
 struct Setup {
   const char* plugin;
   const char* model;  // "stories", "gemma" (tiny, seeded), "gemma270m"
-  uint32_t schedules;
 };
+
+#ifdef MERRITT_SANITIZED
+constexpr uint32_t kSchedules = 30;  // ten times slower there, and after other faults
+#else
+constexpr uint32_t kSchedules = 100;
+#endif
 
 std::ostream& operator<<(std::ostream& out, const Setup& setup) { return out << setup.plugin << "_" << setup.model; }
 
@@ -199,7 +204,7 @@ TEST_P(BatchInvariance, LogitsAreTheSameBitsInEverySchedule) {
   const Streams& streams = streams_of(GetParam(), alone);
   ASSERT_FALSE(HasFailure());
 
-  for (uint32_t schedule = 0; schedule < GetParam().schedules; ++schedule) {
+  for (uint32_t schedule = 0; schedule < kSchedules; ++schedule) {
     SCOPED_TRACE("schedule " + std::to_string(schedule));
     ModelHost& model = schedule / 20 % 2 == schedule % 2 ? batched : alone;  // two threads, one thread
     const Shape shape = shape_of(schedule, random_);
@@ -220,15 +225,15 @@ TEST_P(BatchInvariance, LogitsAreTheSameBitsInEverySchedule) {
   }
   EXPECT_GE(longest_, kLongPrompt) << "the longest chunk";
   EXPECT_EQ(widest_, kSequencesMax) << "the most sequences in a step";
-  EXPECT_GT(compared_, 4 * GetParam().schedules) << "rows of logits";
+  EXPECT_GT(compared_, 4 * kSchedules) << "rows of logits";
   EXPECT_GT(forks_, 10u);
   EXPECT_GT(truncations_, 10u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Plugins, BatchInvariance,
-                         ::testing::Values(Setup{"reference", "stories", 100}, Setup{"reference", "gemma", 100},
-                                           Setup{"fardevice", "stories", 100}, Setup{"fardevice", "gemma", 100},
-                                           Setup{"onednn", "stories", 100}, Setup{"onednn", "gemma270m", 100}),
+                         ::testing::Values(Setup{"reference", "stories"}, Setup{"reference", "gemma"},
+                                           Setup{"fardevice", "stories"}, Setup{"fardevice", "gemma"},
+                                           Setup{"onednn", "stories"}, Setup{"onednn", "gemma270m"}),
                          [](const auto& param) { return std::string(param.param.plugin) + "_" + param.param.model; });
 
 }  // namespace
