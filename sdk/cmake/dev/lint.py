@@ -106,7 +106,9 @@ def tidy_units() -> list[tuple[pathlib.Path, str]]:
         source = pathlib.Path(entry["file"])
         if not any(source.is_relative_to(util.ROOT / folder) for folder in ("sdk/src", "sdk/tools", "plugins")):
             continue
-        digest = hashlib.sha256(config + entry["command"].encode() + source.read_bytes())
+        # Where the checkout lies is no part of what is checked.
+        command = entry["command"].replace(str(util.ROOT), "")
+        digest = hashlib.sha256(config + command.encode() + source.read_bytes())
         for name in sorted(depends.get(entry.get("output", ""), [])):
             path = (build / name).resolve()
             if path.is_relative_to(util.ROOT) and path.is_file():
