@@ -8,23 +8,6 @@ from . import build, lint, setup, util
 from .totals import Totals, run_gtests
 
 
-def run_ctest(totals: Totals, preset: str, pattern: str) -> None:
-    """CTest's other entries (programs that are not GoogleTest: the C and C++ examples, the package check)."""
-    report = util.BUILD / "reports" / f"ctest-{preset}.xml"
-    report.unlink(missing_ok=True)
-    words = ["ctest", "--test-dir", str(util.BUILD / preset), "--output-junit", str(report), "-E", "^test_",
-             "--timeout", "900"]
-    if pattern:
-        words += ["-R", pattern]
-    before = totals.counts()
-    with util.stage("ctest") as notes:
-        with open(util.LOGS / f"ctest-{preset}.log", "wb") as out:
-            subprocess.run(words, cwd=util.ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-        if report.is_file():
-            totals.add_junit(report, "ctest")
-        notes.append(totals.since(before))
-
-
 def run_pytest(totals: Totals, pattern: str) -> None:
     folders = [util.ROOT / "tests" / name for name in ("tidy", "python", "tools")]
     python = util.VENV / "bin" / "python"
@@ -51,7 +34,6 @@ def run_pytest(totals: Totals, pattern: str) -> None:
 
 def run_everything(totals: Totals, pattern: str) -> None:
     run_gtests(totals, util.BUILD / "bin", pattern)
-    run_ctest(totals, "release", pattern)
     run_pytest(totals, pattern)
 
 
