@@ -25,7 +25,7 @@ namespace merritt::backend {
 
 namespace fs = std::filesystem;
 
-inline const std::string kMarker = std::string(MERRITT_FIXTURES) + "/constructor_ran";
+inline const std::string kMarker = std::string(MERRITT_FIXTURES) + "/marks/constructor_ran";
 
 inline std::vector<std::byte> bytes_of(const std::string& path) {
   Result<std::vector<std::byte>> bytes = os::read_file(path, size_t{1} << 30);
