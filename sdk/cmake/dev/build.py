@@ -33,7 +33,8 @@ def targets_for(preset: str, programs: list[str]) -> list[str]:
     wanted = ("plugin_", *fixtures)
     loaded = sorted(name for name in listed if name.startswith(wanted) and "/" not in name
                     and (programs or not name.startswith(fixtures)))
-    return [*programs, *loaded, *sorted({"merritt", "merritt_command"} & listed)]
+    command = set() if programs else {"merritt_command"}  # tests use the library
+    return [*programs, *loaded, *sorted(({"merritt"} | command) & listed)]
 
 
 def configure(preset: str, werror: bool, log: str | None) -> None:

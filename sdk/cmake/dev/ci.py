@@ -19,7 +19,7 @@ ASAN_SUITES: dict[str, str] = {
     "test_abi": "*-*gemma270m*",
 }
 TSAN_SUITES: dict[str, str] = {"test_base": "*", "test_backend": "*", "test_engine": "*-*gemma270m*",
-                               "test_abi": "*Misuse.*:Fork.*", "test_plugins": "*BatchInvariance*:*Far*"}
+                               "test_abi": "*Misuse.*:Fork.*"}
 # What must also hold for a user without privileges and with the usual 8 MiB of lockable memory.
 USER_SUITES: dict[str, str] = {"test_base": "*", "test_secret": "*", "test_backend": "*", "test_kv": "*",
                                "test_abi": "Fork.*:Misuse.*"}
