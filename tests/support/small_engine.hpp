@@ -19,18 +19,25 @@
 
 namespace merritt::test {
 
-// A gemma3 with a windowed and a global KV group, written once for each process.
-inline const std::string& small_model_path() {
-  static const std::string path = [] {
-    std::string name = ::testing::TempDir() + "merritt_small_" + std::to_string(::getpid()) + ".gguf";
+// A gemma3 with a windowed and a global KV group, written once for each process and removed at its end.
+struct SmallModelFile {
+  SmallModelFile() : path(::testing::TempDir() + "merritt_small_" + std::to_string(::getpid()) + ".gguf") {
     const auto bytes = ::merritt::testing::tiny_gguf(
         {.layers = 6, .width = 32, .inner = 64, .heads = 2, .kv_heads = 1, .head_dim = 16, .context = 256});
-    std::ofstream(name, std::ios::binary)
+    std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    std::atexit([] { std::filesystem::remove(small_model_path()); });
-    return name;
-  }();
-  return path;
+  }
+  SmallModelFile(const SmallModelFile&) = delete;
+  SmallModelFile& operator=(const SmallModelFile&) = delete;
+  ~SmallModelFile() {
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+  }
+  const std::string path;
+};
+inline const std::string& small_model_path() {
+  static const SmallModelFile file;
+  return file.path;
 }
 
 // Its token for a byte of text.
