@@ -35,6 +35,7 @@ Status Engine::check_may_wait() const {
 }
 
 Status Engine::start_step_thread() {
+  const std::lock_guard nobody_inline(inline_mutex_);  // what callers run themselves ends before the thread begins
   const std::lock_guard lock(mutex_);
   if (stopping_) return Status(Code::kCancelled, "the engine is shutting down");
   if (step_thread_runs_) return {};
@@ -79,26 +80,26 @@ Status Engine::call(std::function<Status()> command) {
   try {
     auto done = std::make_shared<std::promise<Status>>();
     std::future<Status> result = done->get_future();
-    bool posted = false;
-    {
+    const auto posted = [&] {
       const std::lock_guard lock(mutex_);
-      if (step_thread_runs_) {
-        inbox_.push_back([done, &command] {
-          try {
-            done->set_value(command());
-          } catch (...) {
-            done->set_exception(std::current_exception());
-          }
-        });
-        posted = true;
-      }
+      if (!step_thread_runs_) return false;
+      inbox_.push_back([done, &command] {
+        try {
+          done->set_value(command());
+        } catch (...) {
+          done->set_exception(std::current_exception());
+        }
+      });
+      return true;
+    };
+    bool waits = posted();
+    if (!waits) {
+      const std::lock_guard lock(inline_mutex_);
+      waits = posted();  // the step thread may have begun before this had the lock
+      if (!waits) return command();
     }
-    if (posted) {
-      wake_.notify_one();
-      return result.get();
-    }
-    const std::lock_guard lock(inline_mutex_);
-    return command();
+    wake_.notify_one();
+    return result.get();
   } catch (...) {
     Status thrown = status_of_exception();
     if (!thrown.ok()) return thrown;
