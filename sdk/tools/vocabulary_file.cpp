@@ -40,7 +40,7 @@ std::string VocabularyFile::detokenize(const std::vector<int32_t>& tokens, bool 
              std::to_string(tokenizer_->size());
     }
   }
-  tokens::Detokenizer detokenizer(*tokenizer_, special);
+  tokens::Detokenizer detokenizer(*tokenizer_, special, /*start_of_text=*/true);
   for (const int32_t token : tokens) detokenizer.push(token, out);
   detokenizer.flush(out);
   return "";
