@@ -56,7 +56,16 @@ Result<std::unique_ptr<CompiledModel>> CompiledModel::create(std::shared_ptr<bac
 
 CompiledModel::~CompiledModel() {
   if (abandoned_) {
-    keep_for_ever(std::move(device_));  // and with it the plugin's objects, which nobody destroys
+    // The plugin's objects are kept with the device, and destroyed by nobody.
+    struct Kept {
+      std::shared_ptr<backend::Device> device;
+      const void *program, *pool, *model;
+    };
+    try {
+      keep_for_ever(std::make_shared<Kept>(Kept{device_, program_, pool_, model_}));
+    } catch (...) {
+      keep_for_ever(std::move(device_));
+    }
     return;
   }
   const mrt_backend& table = device_->table();
