@@ -52,6 +52,20 @@ def test_a_clean_tree_passes(small_tree: pathlib.Path, check: str) -> None:
     assert code == 0, text
 
 
+def test_versions_that_differ_are_found(small_tree: pathlib.Path) -> None:
+    put(small_tree, "abi/include/merritt/base.h",
+        "#define MERRITT_VERSION_MAJOR 0\n#define MERRITT_VERSION_MINOR 3\n#define MERRITT_VERSION_PATCH 1\n")
+    put(small_tree, "CMakeLists.txt", "project(merritt VERSION 0.3.1 LANGUAGES C)\n")
+    put(small_tree, "python/pyproject.toml", '[project]\nversion = "0.3.1"\n')
+    put(small_tree, "conan/conanfile.py", 'class X:\n    version = "0.3.1"\n')
+    put(small_tree, "CHANGELOG.md", "## Unreleased\n\n## 0.3.1, unreleased\n\n## 0.2.0, 2026-01-31, commit 0123abc\n")
+    code, text = run(small_tree, "check_versions")
+    assert code == 0, text
+    put(small_tree, "conan/conanfile.py", 'class X:\n    version = "0.3.0"\n')
+    code, text = run(small_tree, "check_versions")
+    assert code == 1 and "conan/conanfile.py: 0.3.0, but" in text, text
+
+
 @pytest.mark.parametrize(("check", "name", "text", "finding"), [
     ("check_layers", "sdk/src/base/a.hpp", '#include "kv/b.hpp"\n', "layer base may not include kv/b.hpp"),
     ("check_layers", "sdk/src/other/a.hpp", '#include "base/b.hpp"\n', "is no layer"),

@@ -15,7 +15,7 @@ from .util import DevError
 
 TIDY = util.ROOT / "tests" / "tidy"
 FAST_CHECKS = ["check_layers", "check_words", "check_tree", "check_docs", "readme_snippets", "check_signatures",
-               "check_headers"]
+               "check_headers", "check_versions"]
 BINARY_CHECKS = ["binary_lint", "abi-check"]
 
 

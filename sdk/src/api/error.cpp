@@ -76,7 +76,13 @@ uint32_t merritt_version(void) {
   return (MERRITT_VERSION_MAJOR << 16) | (MERRITT_VERSION_MINOR << 8) | MERRITT_VERSION_PATCH;
 }
 
-const char* merritt_version_string(void) { return "0.1.0"; }
+#define MERRITT_TEXT_OF(x) #x
+#define MERRITT_VERSION_TEXT(major, minor, patch) \
+  MERRITT_TEXT_OF(major) "." MERRITT_TEXT_OF(minor) "." MERRITT_TEXT_OF(patch)
+
+const char* merritt_version_string(void) {
+  return MERRITT_VERSION_TEXT(MERRITT_VERSION_MAJOR, MERRITT_VERSION_MINOR, MERRITT_VERSION_PATCH);
+}
 
 const char* merritt_code_name(int32_t code) {
   static constexpr const char* kNames[] = {"ok",
