@@ -35,6 +35,9 @@ def cache_compiles() -> None:
     if "CCACHE_DIR" not in os.environ:
         os.environ["CCACHE_DIR"] = str(deps_dir() / "ccache")
         os.environ.setdefault("CCACHE_MAXSIZE", "3G")
+    # Another checkout of the same sources is served from the same cache.
+    os.environ.setdefault("CCACHE_BASEDIR", str(ROOT))
+    os.environ.setdefault("CCACHE_NOHASHDIR", "1")
 
 
 def cpu_count() -> int:
