@@ -51,11 +51,14 @@ struct Stream {
 
 constexpr size_t kLineWidth = 72;
 
+// Two openings that a small base model continues sensibly: the default one is not tuned to answer.
 std::array<Stream, 2> make_streams() {
-  return {
-      Stream{.tenant_name = "acme", .colour = "\033[36m", .prompt = "Write a short story about a lighthouse keeper."},
-      Stream{
-          .tenant_name = "globex", .colour = "\033[33m", .prompt = "Explain why the sky is blue, in a few sentences."}};
+  return {Stream{.tenant_name = "acme",
+                 .colour = "\033[36m",
+                 .prompt = "The capital of Canada is Ottawa, and the capital of Japan is"},
+          Stream{.tenant_name = "globex",
+                 .colour = "\033[33m",
+                 .prompt = "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n"}};
 }
 
 void submit(Stream& stream, Engine& engine, const Model& model, const ModelInfo& info, uint32_t max_tokens) {
