@@ -1,29 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What runs in a step: every decoding sequence, then prompts in what is left of the budget, shared out evenly between
-// the tenants that have prompts to run, so that a long prompt keeps nobody waiting.
+// Prompts, in what decoding sequences leave of a step's budget, shared out evenly between the tenants that have prompts
+// to run, so that a long prompt keeps nobody waiting.
 #include <algorithm>
 
 #include "base/checked.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace merritt::scheduler {
-
-void Scheduler::plan_decodes() {
-  for (const State* state : running_) {
-    if (state->prefilling() || state->s.max_new_tokens == 0) continue;
-    for (uint32_t i = 0; i < state->choices.size(); ++i) {
-      if (!state->choices[i].live) continue;
-      plan_.runs.push_back({.request = state->s.request,
-                            .choice = i,
-                            .sequence = state->choices[i].sequence,
-                            .token_class = kv::TokenClass::kGenerated,
-                            .n_tokens = 1,
-                            .n_rows = 1});
-      policy_->charge(state->tenant(), 1);
-    }
-  }
-  plan_.n_tokens = plan_.n_rows = static_cast<uint32_t>(plan_.runs.size());
-}
 
 void Scheduler::plan_prefills() {
   uint32_t tokens = limits_.step_tokens_max - plan_.n_tokens;
@@ -77,9 +60,7 @@ bool Scheduler::plan_prefill_round(uint32_t* tokens, uint32_t* rows) {
 // How many more prompt tokens than its share a request can use in this step, of so many tokens and rows.
 uint32_t Scheduler::wish(const State& state, uint32_t tokens, uint32_t rows) const {
   if (!state.prefilling()) return 0;
-  const uint32_t chunk =
-      state.s.prompt_chunk == 0 ? limits_.prefill_chunk : std::min(state.s.prompt_chunk, limits_.prefill_chunk);
-  const uint32_t room = chunk - state.share;
+  const uint32_t room = chunk_of(state.s) - state.share;
   const uint32_t left = state.s.prompt_tokens - state.prompt_done - state.share;
   const uint32_t n = std::min({tokens, room, left});
   return state.s.prompt_rows == Rows::kAll ? std::min(n, rows) : n;

@@ -24,6 +24,7 @@ Scheduler::Scheduler(const Limits& limits, kv::Cache& cache, std::unique_ptr<Pol
   if (policy_ == nullptr) policy_ = std::make_unique<RoundRobin>();
   running_.reserve(limits_.sequences_max);
   tenants_.reserve(limits_.sequences_max);
+  wanted_.reserve(limits_.sequences_max);
   plan_.runs.reserve(limits_.sequences_max);
   plan_.started.reserve(limits_.sequences_max);
 }
@@ -44,12 +45,17 @@ tenant::Load Scheduler::load() const {
           .step_ns = load_step_ns_.load(std::memory_order_relaxed)};
 }
 
+// The most tokens a sequence of the request appends at once.
+uint32_t Scheduler::chunk_of(const Submission& s) const {
+  return s.prompt_chunk == 0 ? limits_.prefill_chunk : std::min(s.prompt_chunk, limits_.prefill_chunk);
+}
+
 // Worst case: the prompt, then max_new_tokens of each choice; choices fork when the prompt is in.
 kv::Reservation Scheduler::reservation_of(const Submission& s) const {
   const uint64_t prompt_end = uint64_t{cache_.length(s.sequence)} + s.prompt_tokens;
   const auto clamp = [](uint64_t n) { return static_cast<uint32_t>(std::min<uint64_t>(n, UINT32_MAX)); };
   return {.max_length = clamp(prompt_end + s.max_new_tokens),
-          .chunk = s.prompt_chunk == 0 ? limits_.prefill_chunk : std::min(s.prompt_chunk, limits_.prefill_chunk),
+          .chunk = chunk_of(s),
           .forks = s.n - 1,
           .fork_length = clamp(prompt_end)};
 }
@@ -154,13 +160,19 @@ const BatchPlan& Scheduler::plan(uint64_t now_ns) {
   refuse_stuck();
   plan_decodes();
   plan_prefills();
+  plan_drafts();
   return plan_;
 }
 
 void Scheduler::advance(uint64_t request, uint32_t choice, uint32_t n_tokens) {
   State* state = find(request);
-  if (state == nullptr || choice != 0) return;
-  state->prompt_done += std::min(n_tokens, state->s.prompt_tokens - state->prompt_done);
+  if (state == nullptr) return;
+  if (state->prefilling()) {
+    state->prompt_done += std::min(n_tokens, state->s.prompt_tokens - state->prompt_done);
+    return;
+  }
+  if (choice < state->choices.size()) state->choices[choice].proposed = 0;
+  if (n_tokens > 1) policy_->charge(state->tenant(), n_tokens - 1);  // the plan charged one
 }
 
 Status Scheduler::add_choice(uint64_t request, uint32_t choice, kv::SequenceId sequence) {

@@ -2,12 +2,13 @@
 // Continuous batching for one model: which sequences run how many tokens in the next step.
 //
 // The engine's step:   plan(now) -> end the requests of plan.ended -> prepare_append, run, commit -> advance() for each
-// run that was committed -> fork and add_choice(), end_choice(), finish() as the drawn tokens say ->
+// run that was committed -> fork and add_choice(), propose(), end_choice(), finish() as the drawn tokens say ->
 // step_done(duration). A run that is not advanced is planned again. A failed step needs no call.
 //
 // Threads: the step thread only, but load(), which any thread may call. Times are passed in; the same calls give the
 // same plans. The decode path allocates nothing. Invariants of a plan: tokens <= step_tokens_max, runs <=
-// sequences_max, rows <= rows_max; every decoding sequence is in it; a sequence stands in it once.
+// sequences_max, rows <= rows_max; every decoding sequence is in it; a sequence stands in it once; drafts take only
+// what nothing else of the step wants.
 #pragma once
 
 #include <atomic>
@@ -30,6 +31,7 @@ struct Limits {
   uint32_t sequences_max = 32;                    // running at once
   uint32_t rows_max = 32;                         // rows of logits in a step; also bounds the running sequences
   uint32_t prefill_chunk = 0;                     // tokens of one prompt in one step; 0 = step_tokens_max
+  uint32_t draft_rows_max = 0;                    // decoding rows up to which drafts fill a step; 0 = no drafts
   uint32_t queue_max = limits::kRequestQueueMax;  // requests waiting
 };
 
@@ -55,7 +57,7 @@ struct Run {
   kv::TokenClass token_class = kv::TokenClass::kPrompt;
   uint32_t n_tokens = 0;
   uint32_t n_rows = 0;  // the last n_rows tokens of the run want logits
-  bool prompt = false;  // tokens come from the prompt (else: the token drawn last)
+  bool prompt = false;  // tokens come from the prompt (else: the token drawn last, then n_tokens - 1 of its draft)
   bool last_of_prompt = false;
   uint32_t prompt_first = 0;  // of the prompt tokens submitted, the first one of this run
 };
@@ -94,8 +96,11 @@ class Scheduler {
   // The next step. Valid until the next call.
   const BatchPlan& plan(uint64_t now_ns);
   const BatchPlan& last_plan() const { return plan_; }
-  // The run was committed with n_tokens tokens.
+  // The run was committed with n_tokens tokens. Of a decoding choice, what was proposed is forgotten.
   void advance(uint64_t request, uint32_t choice, uint32_t n_tokens);
+  // The choice has a draft of n_tokens tokens for its next run, not more than it may still generate after that run's
+  // own; the next plans take as many of them, from the first on, as there is room for.
+  void propose(uint64_t request, uint32_t choice, uint32_t n_tokens);
   // A sample forked from choice 0 after the prompt; decodes from the next plan on.
   Status add_choice(uint64_t request, uint32_t choice, kv::SequenceId sequence);
   // The choice decodes no more; its reservation ends. The sequence stays the caller's.
@@ -115,6 +120,7 @@ class Scheduler {
   struct Choice {
     kv::SequenceId sequence{};
     bool live = false;
+    uint32_t proposed = 0;  // tokens of its draft
   };
   struct State {
     Submission s;
@@ -139,6 +145,7 @@ class Scheduler {
   };
 
   State* find(uint64_t request);
+  uint32_t chunk_of(const Submission& s) const;
   kv::Reservation reservation_of(const Submission& s) const;
   Status check(const Submission& s) const;
   void remove(State* state);
@@ -153,8 +160,11 @@ class Scheduler {
   void count_bypasses();
   void refuse_stuck();
 
-  // scheduler/prefill.cpp
+  // scheduler/decode.cpp
   void plan_decodes();
+  void plan_drafts();
+
+  // scheduler/prefill.cpp
   void plan_prefills();
   bool wishes(TenantId tenant, uint32_t tokens, uint32_t rows) const;
   bool plan_prefill_round(uint32_t* tokens, uint32_t* rows);
@@ -169,6 +179,7 @@ class Scheduler {
   std::vector<State*> running_;    // in the order they started
   std::vector<State*> overdue_;    // scratch
   std::vector<TenantId> tenants_;  // scratch: the candidates of a turn
+  std::vector<uint32_t> wanted_;   // scratch: draft tokens the runs of the plan still wait for
   BatchPlan plan_;
   uint32_t n_waiting_ = 0;
   uint32_t n_sequences_ = 0;  // of the running requests, all their choices from the start

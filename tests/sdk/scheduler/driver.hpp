@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -25,6 +26,7 @@ struct Live {
   uint32_t prompt_done = 0;
   std::vector<kv::SequenceId> choices;  // kNone = not forked, or ended
   std::vector<uint32_t> generated;
+  std::vector<uint32_t> proposed;  // tokens of each choice's draft
   uint64_t submitted_step = 0, started_step = 0;
   bool started = false;
 };
@@ -65,10 +67,11 @@ class Driver {
       cache->release(s.sequence);
       return 0;
     }
-    Live live{.s = s, .prompt_done = 0, .choices = {}, .generated = {}, .submitted_step = step_number};
+    Live live{.s = s, .prompt_done = 0, .choices = {}, .generated = {}, .proposed = {}, .submitted_step = step_number};
     live.choices.resize(s.n);
     live.choices[0] = s.sequence;
     live.generated.resize(s.n);
+    live.proposed.resize(s.n);
     requests[s.request] = live;
     return s.request;
   }
@@ -97,9 +100,12 @@ class Driver {
         cache->abort_append(run.sequence);
         continue;
       }
-      EXPECT_TRUE(cache->commit(run.sequence, run.n_tokens, run.token_class).ok());
-      scheduler.advance(run.request, run.choice, run.n_tokens);
-      carry_out(run);
+      const uint32_t right = run.prompt || run.n_tokens == 1 ? run.n_tokens : 1 + accept(run.n_tokens - 1);
+      drafted += run.prompt ? 0 : run.n_tokens - 1;
+      accepted += run.prompt ? 0 : right - 1;
+      EXPECT_TRUE(cache->commit(run.sequence, right, run.token_class).ok());
+      scheduler.advance(run.request, run.choice, right);
+      carry_out(run, right);
     }
     scheduler.step_done(1'000'000);
     return plan;
@@ -129,11 +135,14 @@ class Driver {
   std::map<uint64_t, uint64_t> first_token;  // request -> step
   Status refusal;
   std::string trace;
+  std::function<uint32_t()> draft = [] { return 0u; };                      // tokens a choice proposes
+  std::function<uint32_t(uint32_t)> accept = [](uint32_t n) { return n; };  // of n draft tokens, how many are right
+  uint64_t drafted = 0, accepted = 0;
   uint64_t now_ns = 0, step_number = 0, next_request = 1;
   bool keep_sequences = false;  // ended requests leave their sequence behind, as sessions do
 
  private:
-  void carry_out(const Run& run) {
+  void carry_out(const Run& run, uint32_t n_tokens) {
     Live& live = requests.at(run.request);
     if (run.prompt) {
       live.prompt_done += run.n_tokens;
@@ -147,17 +156,23 @@ class Driver {
       }
       first_token[run.request] = step_number;
       const uint32_t n = live.s.n;  // live may go
-      for (uint32_t c = 0; c < n; ++c) drawn(run.request, c);
+      for (uint32_t c = 0; c < n; ++c) drawn(run.request, c, 1);
     } else {
-      drawn(run.request, run.choice);
+      drawn(run.request, run.choice, n_tokens);
     }
   }
-  // Choice c draws a token; choices end at different lengths.
-  void drawn(uint64_t request, uint32_t c) {
+  // Choice c draws tokens; choices end at different lengths.
+  void drawn(uint64_t request, uint32_t c, uint32_t n_tokens) {
     const auto found = requests.find(request);
     if (found == requests.end()) return;
     Live& live = found->second;
-    if (++live.generated[c] < std::max(1u, live.s.max_new_tokens - std::min(c, live.s.max_new_tokens - 1))) return;
+    live.generated[c] += n_tokens;
+    const uint32_t most = std::max(1u, live.s.max_new_tokens - std::min(c, live.s.max_new_tokens - 1));
+    if (live.generated[c] < most) {
+      live.proposed[c] = std::min(draft(), most - live.generated[c] - 1);
+      return scheduler.propose(request, c, live.proposed[c]);
+    }
+    EXPECT_EQ(live.generated[c], most) << "more was run than may be generated";
     scheduler.end_choice(request, c);
     if (c != 0) cache->release(live.choices[c]);
     if (c != 0) live.choices[c] = kv::SequenceId::kNone;
@@ -179,7 +194,7 @@ class Driver {
   }
 
   void check(const BatchPlan& plan) {
-    uint32_t tokens = 0, rows = 0, prompt_tokens = 0;
+    uint32_t tokens = 0, rows = 0, prompt_tokens = 0, decode_rows = 0, draft_rows = 0;
     std::set<kv::SequenceId> seen;
     std::set<std::pair<uint64_t, uint32_t>> runs;
     bool prompts_began = false;
@@ -198,6 +213,11 @@ class Driver {
         EXPECT_EQ(run.prompt_first, live.prompt_done);
         EXPECT_EQ(run.last_of_prompt, live.prompt_done + run.n_tokens == live.s.prompt_tokens);
         EXPECT_LE(run.prompt_first + run.n_tokens, live.s.prompt_tokens);
+      } else {
+        ++decode_rows;
+        draft_rows += run.n_tokens - 1;
+        EXPECT_EQ(run.n_rows, run.n_tokens) << "a draft is looked at row by row";
+        EXPECT_LE(run.n_tokens - 1, live.proposed[run.choice]);
       }
     }
     EXPECT_EQ(tokens, plan.n_tokens);
@@ -205,6 +225,9 @@ class Driver {
     EXPECT_EQ(prompt_tokens, plan.n_prompt_tokens);
     EXPECT_LE(tokens, limits.step_tokens_max);
     EXPECT_LE(rows, limits.rows_max);
+    if (draft_rows != 0) {
+      EXPECT_LE(decode_rows + draft_rows, limits.draft_rows_max);
+    }
     EXPECT_LE(plan.runs.size(), limits.sequences_max);
     const std::set<uint64_t> started(plan.started.begin(), plan.started.end());
     std::set<uint64_t> ended;

@@ -245,7 +245,7 @@ TEST(Scheduler, ARequestKeepsItsTenantAlive) {
 
 struct Outcome {
   std::string trace;
-  uint64_t finished = 0, ended = 0;
+  uint64_t finished = 0, ended = 0, accepted = 0;
 };
 
 Outcome random_world(uint64_t seed, uint32_t n_steps) {
@@ -255,9 +255,12 @@ Outcome random_world(uint64_t seed, uint32_t n_steps) {
                       .sequences_max = 1 + pick(12),
                       .rows_max = 12 + pick(6),
                       .prefill_chunk = pick(2) * (4 + pick(30)),
+                      .draft_rows_max = pick(2) * (2 + pick(16)),
                       .queue_max = 40};
   Driver d(limits, {{.window = 0, .page_tokens = 8, .n_pages = 64, .page_bytes = 8},
                     {.window = 20, .page_tokens = 8, .n_pages = 90, .page_bytes = 8}});
+  d.draft = [&] { return pick(3) == 0 ? 0 : pick(12); };
+  d.accept = [&](uint32_t n) { return pick(n + 1); };
   for (uint32_t t = 0; t < 4; ++t) d.add_tenant({.sequences_max = pick(2) * 4, .kv_bytes_max = t == 3 ? 512u : 0u});
   std::map<uint64_t, uint64_t> submitted;
   for (uint32_t i = 0; i < n_steps && !testing::Test::HasFailure(); ++i) {
@@ -284,19 +287,21 @@ Outcome random_world(uint64_t seed, uint32_t n_steps) {
     EXPECT_EQ(tenant->kv_account()->claimed_bytes, 0u);
   }
   EXPECT_EQ(d.cache->n_sequences(), 0u);
-  return {.trace = d.trace, .finished = d.finished.size(), .ended = d.outcomes.size()};
+  return {.trace = d.trace, .finished = d.finished.size(), .ended = d.outcomes.size(), .accepted = d.accepted};
 }
 
 TEST(SchedulerProperty, BudgetsHoldNobodyStarvesAndASeedReplays) {
-  uint64_t finished = 0, ended = 0;
+  uint64_t finished = 0, ended = 0, accepted = 0;
   for (uint64_t seed = 1; seed <= 12 && !HasFailure(); ++seed) {
     const Outcome first = random_world(seed, 600), again = random_world(seed, 600);
     EXPECT_EQ(first.trace, again.trace);
     finished += first.finished;
     ended += first.ended;
+    accepted += first.accepted;
   }
   EXPECT_GT(finished, 1000u);
   EXPECT_GT(ended, 50u);
+  EXPECT_GT(accepted, 500u);
 }
 
 }  // namespace
