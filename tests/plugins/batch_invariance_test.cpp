@@ -126,6 +126,95 @@ TEST_P(BatchInvariance, RandomSchedulesGiveTheSameBits) {
   }
 }
 
+// Speculation: a run of class GENERATED holds the right tokens, then a draft's wrong ones, whose rows are given back.
+// Every right row is that of a step with one token, beside other sequences, past windows and page ends, after forks.
+TEST_P(BatchInvariance, DraftsGiveTheBitsOfSingleSteps) {
+  if (!invariant()) GTEST_SKIP() << plugin().name << " does not claim MRT_DEV_BATCH_INVARIANT";
+  std::mt19937 random(77);
+  for (const Variant& v : variants()) {
+    SCOPED_TRACE(v.name);
+    const GraphBuilder graph = tiny_decoder(v.model);
+    RigOptions options;
+    options.kv_type = v.kv_type;
+    options.n_pages = 160;
+    options.max_pages = 20;
+    if (const Rig probe(plugin(), graph, options); !probe.ok() && probe.err.code == MRT_UNSUPPORTED) continue;
+    const uint32_t n_prompt = 5, n_tokens = 60;
+    std::vector<std::vector<uint32_t>> texts;
+    std::vector<std::vector<float>> alone;
+    for (uint32_t i = 0; i < 4; ++i) {
+      const auto& text = texts.emplace_back(random_tokens(300 + i, n_tokens, v.model.vocab));
+      Rig rig(plugin(), graph, options);
+      const uint32_t s = rig.add_sequence();
+      ASSERT_EQ(rig.go({{s, {text.begin(), text.begin() + n_prompt}}}), MRT_OK) << rig.err.message;
+      alone.push_back(rig.rows());
+      for (uint32_t t = n_prompt; t < n_tokens; ++t) {
+        ASSERT_EQ(rig.go({{s, {text[t]}, MRT_CLASS_GENERATED}}), MRT_OK) << rig.err.message;
+        alone.back().insert(alone.back().end(), rig.rows().begin(), rig.rows().end());
+      }
+    }
+    for (uint32_t schedule = 0; schedule < 8; ++schedule) {
+      SCOPED_TRACE(::testing::Message() << "schedule " << schedule);
+      options.executor = static_cast<Executor>(schedule % 4);
+      Rig rig(plugin(), graph, options);
+      ASSERT_TRUE(rig.ok()) << rig.err.message;
+      std::vector<uint32_t> ids, truth;
+      for (uint32_t i = 0; i < texts.size(); ++i) {
+        ids.push_back(rig.add_sequence());
+        truth.push_back(i);
+        ASSERT_EQ(rig.go({{ids[i], {texts[i].begin(), texts[i].begin() + n_prompt}}}), MRT_OK) << rig.err.message;
+      }
+      for (bool runs = true; runs;) {
+        if (random() % 8 == 0 && ids.size() < 7) {
+          const size_t pick = random() % ids.size();
+          ids.push_back(rig.fork(ids[pick]));
+          truth.push_back(truth[pick]);
+        }
+        runs = false;
+        std::vector<Chunk> chunks;
+        std::vector<uint32_t> which, right;
+        for (uint32_t i = 0; i < ids.size(); ++i) {
+          const auto& text = texts[truth[i]];
+          const uint32_t past = rig.sequences[ids[i]].past;
+          if (past == n_tokens) continue;
+          runs = true;
+          if (random() % 3 == 0) continue;
+          const uint32_t good = std::min(n_tokens - past, 1 + static_cast<uint32_t>(random() % 5));
+          Chunk chunk{ids[i], {text.begin() + past, text.begin() + past + good}, MRT_CLASS_GENERATED, true};
+          const auto wrong = static_cast<uint32_t>(random() % 5);
+          for (uint32_t t = 0; t < wrong && past + good + t < n_tokens; ++t) {
+            chunk.tokens.push_back(static_cast<uint32_t>(random() % v.model.vocab));
+          }
+          chunks.push_back(chunk);
+          which.push_back(i);
+          right.push_back(good);
+        }
+        if (chunks.empty()) continue;
+        ASSERT_TRUE(rig.fill(chunks));
+        ASSERT_EQ(rig.prepare(), MRT_OK) << rig.err.message;
+        ASSERT_EQ(rig.run(), MRT_OK) << rig.err.message;
+        ASSERT_EQ(rig.wait(), MRT_OK) << rig.err.message;
+        const float* row = rig.staging.output[0].data;
+        for (uint32_t c = 0; c < chunks.size(); ++c) {
+          const uint32_t past = rig.sequences[ids[which[c]]].past;
+          for (uint32_t t = 0; t < chunks[c].tokens.size(); ++t, row += rig.width()) {
+            if (t >= right[c]) continue;
+            const float* want = alone[truth[which[c]]].data() + uint64_t{past + t} * rig.width();
+            ASSERT_EQ(std::memcmp(row, want, rig.width() * sizeof(float)), 0)
+                << "text " << truth[which[c]] << " token " << past + t;
+          }
+        }
+        ASSERT_EQ(rig.commit(&right), MRT_OK) << rig.err.message;
+        for (const uint32_t i : which) {
+          rig.truncate(ids[i], rig.sequences[ids[i]].past);  // pages of refused rows go back, as the core does
+          rig.drop_behind_window(ids[i]);
+        }
+      }
+      EXPECT_EQ(rig.host.n_errors(), 0u);
+    }
+  }
+}
+
 TEST_P(BatchInvariance, AStepInsideARunningParallelGivesTheSameBits) {
   const GraphBuilder graph = tiny_decoder({});
   const auto tokens = random_tokens(4, 20, 64);
