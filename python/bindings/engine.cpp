@@ -50,6 +50,8 @@ py::dict stats(PyEngine& engine) {
   out["weight_bytes"] = stats.weight_bytes;
   out["steps"] = stats.steps;
   out["steps_mixed"] = stats.steps_mixed;
+  out["draft_tokens"] = stats.draft_tokens;
+  out["draft_tokens_accepted"] = stats.draft_tokens_accepted;
   out["prompt_tokens"] = stats.prompt_tokens;
   out["generated_tokens"] = stats.generated_tokens;
   out["requests_running"] = stats.requests_running;

@@ -43,6 +43,7 @@ RequestOptions options_of(py::dict from) {
   for (const auto& [token, value] : bias) options.logit_bias.push_back({token, value});
   take(from, "stop", options.stop);
   take(from, "stop_tokens", options.stop_tokens);
+  take(from, "speculate_max", options.speculate_max);
   if (!from.empty()) {
     throw py::type_error("unknown sampling option " + py::cast<std::string>(py::str(from.begin()->first)));
   }
@@ -76,6 +77,8 @@ py::dict stats(PyRequest& request) {
   out["cached_tokens"] = stats.cached_tokens;
   out["generated_tokens"] = stats.generated_tokens;
   out["steps"] = stats.steps;
+  out["draft_tokens"] = stats.draft_tokens;
+  out["draft_tokens_accepted"] = stats.draft_tokens_accepted;
   out["queue_s"] = static_cast<double>(stats.queue_ns) * 1e-9;
   out["first_token_s"] = static_cast<double>(stats.first_token_ns) * 1e-9;
   out["prefill_s"] = static_cast<double>(stats.prefill_ns) * 1e-9;

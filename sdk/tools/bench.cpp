@@ -24,6 +24,7 @@ struct BenchFlags {
   uint32_t generate = 128;
   uint32_t depth = 0;
   uint32_t batch = 1;
+  uint32_t speculate = 0;
   uint32_t repetitions = 5;
   bool trace_kernels = false;
   bool json = false;
@@ -77,7 +78,8 @@ struct Timing {
 };
 
 // Submits the same work to every session and reads all of them in turn.
-Timing run_all(std::vector<Session>& sessions, const std::vector<std::vector<int32_t>>& prompts, uint32_t max_tokens) {
+Timing run_all(std::vector<Session>& sessions, const std::vector<std::vector<int32_t>>& prompts, uint32_t max_tokens,
+               uint32_t speculate = 0) {
   Timing timing;
   const Stopwatch watch;
   std::vector<Request> requests;
@@ -85,6 +87,7 @@ Timing run_all(std::vector<Session>& sessions, const std::vector<std::vector<int
     RequestOptions options;
     options.tokens = prompts[i];
     options.max_tokens = max_tokens;
+    options.speculate_max = speculate;
     options.flags = MERRITT_REQUEST_IGNORE_EOS;
     requests.push_back(expect(sessions[i].submit(options), "bench"));
   }
@@ -147,7 +150,8 @@ void repeat_once(const BenchFlags& flags, Tenant& tenant, const Model& model, co
   }
   if (flags.generate > 0) {
     std::vector<Session> sessions = open_sessions(flags, tenant, model, info);
-    const Timing timing = run_all(sessions, prompts_of(flags.batch, 1, info.vocabulary), flags.generate);
+    const Timing timing =
+        run_all(sessions, prompts_of(flags.batch, 1, info.vocabulary), flags.generate, flags.speculate);
     results.decode.values.push_back(static_cast<double>(timing.tokens_in_rest) / timing.rest);
   }
 }
@@ -179,6 +183,11 @@ nlohmann::json json_of(const BenchFlags& flags, const Model& model, const ModelI
     out["first_token_ms"] = results.first_token.json();
   }
   if (flags.generate > 0) out["decode_tokens_per_s"] = results.decode.json();
+  if (flags.speculate > 0) {
+    out["speculate"] = flags.speculate;
+    out["draft_tokens"] = stats.draft_tokens;
+    out["draft_tokens_accepted"] = stats.draft_tokens_accepted;
+  }
   return out;
 }
 
@@ -237,6 +246,7 @@ void add_bench(CLI::App& app, Verb& verb) {
   self->add_option("-n,--generate-tokens", flags->generate, "Generated tokens, 0 = no decode run, else 2 or more");
   self->add_option("-d,--depth", flags->depth, "Tokens in the cache before either");
   self->add_option("-b,--batch", flags->batch, "Sequences at the same time")->check(CLI::Range(1, 256));
+  self->add_option("--speculate", flags->speculate, "Draft tokens in one step of the decode run, 0 = off");
   self->add_option("-r,--repetitions", flags->repetitions, "Measured runs after one warm-up")
       ->check(CLI::Range(1, 1000));
   self->add_flag("--trace-kernels", flags->trace_kernels,

@@ -18,6 +18,8 @@ void add_sampling_flags(CLI::App& verb, SamplingFlags& flags) {
   verb.add_option("--repetition-penalty", flags.repetition_penalty, "1 = off");
   verb.add_option("--seed", flags.seed, "0 = drawn at random");
   verb.add_option("--stop", flags.stop, "Stop string (repeatable)");
+  verb.add_option("--speculate", flags.speculate,
+                  "Draft tokens in one step, for text that repeats itself; the output stays the same. 0 = off");
   verb.add_flag("--ignore-eos", flags.ignore_eos, "Go on after an end-of-generation token");
 }
 
@@ -31,6 +33,7 @@ RequestOptions request_of(const SamplingFlags& flags) {
   options.repetition_penalty = flags.repetition_penalty;
   options.seed = flags.seed;
   options.stop = flags.stop;
+  options.speculate_max = flags.speculate;
   options.flags = flags.ignore_eos ? MERRITT_REQUEST_IGNORE_EOS : 0;
   return options;
 }
@@ -70,10 +73,14 @@ void print_stats(const RequestStats& stats, const ModelInfo& info) {
   const uint32_t run = stats.prompt_tokens - stats.cached_tokens;
   const uint32_t later = stats.generated_tokens > 0 ? stats.generated_tokens - 1 : 0;
   std::fprintf(stderr,
-               "%s: prompt %u tokens (%u cached) %.1f t/s, generated %u tokens %.1f t/s, first token %.0f ms, %s\n",
+               "%s: prompt %u tokens (%u cached) %.1f t/s, generated %u tokens %.1f t/s, first token %.0f ms, %s",
                info.backend, stats.prompt_tokens, stats.cached_tokens, prefill > 0 ? run / prefill : 0.0,
                stats.generated_tokens, decode > 0 ? later / decode : 0.0,
                static_cast<double>(stats.first_token_ns) * 1e-6, name(static_cast<Finish>(stats.finish_reason)));
+  if (stats.draft_tokens != 0) {
+    std::fprintf(stderr, ", %u of %u draft tokens accepted", stats.draft_tokens_accepted, stats.draft_tokens);
+  }
+  std::fputc('\n', stderr);
 }
 
 }  // namespace merritt::tools

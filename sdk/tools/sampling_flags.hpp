@@ -13,6 +13,7 @@ namespace merritt::tools {
 struct SamplingFlags {
   uint32_t max_tokens = 0;
   uint32_t top_k = 0;
+  uint32_t speculate = 0;
   uint64_t seed = 0;
   float temperature = 0;
   float top_p = 0;

@@ -131,6 +131,57 @@ TEST_P(Stories, StopStringEndsAndIsNotShown) {
   EXPECT_LE(ended.tokens[0].size(), 6u);
 }
 
+TEST_P(Stories, SpeculationChangesNoTokenAndSaysWhatItDid) {
+  const std::string prompt = "Once upon a time, there was a dog. Once upon a time, there was a dog. Once";
+  for (const float temperature : {0.0f, 0.7f}) {
+    merritt_request_options options = text(prompt, 96);
+    options.temperature = temperature;
+    options.seed = 5;
+    options.n = 2;
+    const Generation plain = generate(make_session(tenant_, model_), options);
+    ASSERT_EQ(plain.code, MERRITT_OK) << plain.message;
+    options.struct_size = sizeof(options);
+    options.speculate_max = 8;
+    merritt_request request = nullptr;
+    Error error;
+    ASSERT_EQ(merritt_session_submit(make_session(tenant_, model_), &options, &request, error), MERRITT_OK)
+        << error.message();
+    const Generation drafted = read_all(request);
+    EXPECT_EQ(drafted.tokens, plain.tokens);
+    EXPECT_EQ(drafted.text, plain.text);
+    EXPECT_EQ(drafted.finish, plain.finish);
+    merritt_request_stats stats{};
+    stats.struct_size = sizeof(stats);
+    ASSERT_EQ(merritt_request_stats_get(request, &stats, error), MERRITT_OK) << error.message();
+    EXPECT_GT(stats.draft_tokens, 0u);
+    EXPECT_LE(stats.draft_tokens_accepted, stats.draft_tokens);
+    EXPECT_EQ(stats.generated_tokens, plain.tokens[0].size() + plain.tokens[1].size());
+  }
+  merritt_engine_stats stats{};
+  stats.struct_size = sizeof(stats);
+  ASSERT_EQ(merritt_engine_stats_get(engine_, &stats, nullptr), MERRITT_OK);
+  EXPECT_GT(stats.draft_tokens, 0u);
+  EXPECT_GT(stats.draft_tokens_accepted, 0u);
+}
+
+TEST_P(Stories, SpeculationHasALimitAndIsOffForAnOlderCaller) {
+  merritt_session session = make_session(tenant_, model_);
+  merritt_request_options options = text("Once", 4);
+  options.struct_size = sizeof(options);
+  options.speculate_max = 65;
+  merritt_request request = nullptr;
+  Error error;
+  EXPECT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_INVALID_ARGUMENT);
+  EXPECT_NE(error.message().find("speculate_max"), std::string::npos) << error.message();
+  options.struct_size = offsetof(merritt_request_options, speculate_max);  // sizeof in 0.1
+  ASSERT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_OK) << error.message();
+  EXPECT_EQ(read_all(request).code, MERRITT_OK);
+  options.struct_size = sizeof(options);
+  options.speculate_max = 1;
+  options.reserved_2 = 1;
+  EXPECT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_UNSUPPORTED);
+}
+
 TEST_P(Stories, CancelStopsWithinTwoSteps) {
   merritt_session session = make_session(tenant_, model_);
   merritt_request_options options = text("Once upon a time", 400);

@@ -51,6 +51,17 @@ def test_n_choices_share_a_prompt(model: merritt.Model, tenant: merritt.Tenant) 
     assert len(set(texts)) > 1
 
 
+def test_speculation_changes_no_token(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    prompt = "The dog ran. The cat ran. The dog ran. The"
+    plain = tenant.generate(model, prompt, raw=True, max_tokens=64, ignore_eos=True)
+    drafted = tenant.generate(model, prompt, raw=True, max_tokens=64, ignore_eos=True, speculate_max=8)
+    assert drafted.text() == plain.text()
+    assert drafted.tokens == plain.tokens and drafted.logprobs == plain.logprobs
+    assert drafted.stats["draft_tokens"] >= drafted.stats["draft_tokens_accepted"]
+    assert plain.stats["draft_tokens"] == 0
+    assert drafted.stats["steps"] + drafted.stats["draft_tokens_accepted"] == plain.stats["steps"]
+
+
 def test_token_ids_are_a_prompt(model: merritt.Model, tenant: merritt.Tenant) -> None:
     ids = model.tokenize("Once upon a time")
     by_ids = tenant.generate(model, ids, max_tokens=8, ignore_eos=True)

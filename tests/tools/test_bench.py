@@ -32,6 +32,14 @@ def test_bench_leaves_out_what_it_did_not_measure(merritt: Merritt, model_path: 
     assert prompt["threads"] == decode["threads"] == 1
 
 
+def test_bench_speculates(merritt: Merritt, model_path: pathlib.Path) -> None:
+    words = ("bench", "-m", model_path, "-p", 0, "-n", 64, "-b", 2, "-r", 1, "--json")
+    out = json.loads(merritt(*words, "--speculate", 4).stdout)
+    assert out["speculate"] == 4 and out["decode_tokens_per_s"]["median"] > 0
+    assert 0 <= out["draft_tokens_accepted"] <= out["draft_tokens"]
+    assert "draft_tokens" not in json.loads(merritt(*words).stdout)
+
+
 @pytest.mark.parametrize("backend", ["onednn", "reference"])
 def test_a_trace_names_the_kernel_of_every_node(merritt: Merritt, model_path: pathlib.Path, backend: str) -> None:
     done = merritt("bench", "-m", model_path, "-p", 8, "-n", 0, "-r", 1, "--backend", backend, "--trace-kernels", "--json")

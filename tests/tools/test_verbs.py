@@ -26,6 +26,15 @@ def test_run_writes_text_to_stdout_and_statistics_to_stderr(merritt: Merritt, mo
     assert quiet.stdout == done.stdout and quiet.stderr == b""
 
 
+def test_run_speculates_without_another_text(merritt: Merritt, model_path: pathlib.Path) -> None:
+    words = ("run", "-m", model_path, "--raw", "-p", "The dog. The dog. The dog. The", "-n", 48, "--ignore-eos")
+    plain, drafted = merritt(*words), merritt(*words, "--speculate", 8)
+    assert drafted.returncode == 0, drafted.stderr
+    assert drafted.stdout == plain.stdout
+    assert b"draft" not in plain.stderr
+    assert b"draft tokens accepted" in drafted.stderr
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_run_tells_the_published_story(merritt: Merritt, model_path: pathlib.Path, backend: str) -> None:
     if not tiny_model.GOLDEN.is_file() or model_path != tiny_model.STORIES:

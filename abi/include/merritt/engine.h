@@ -88,10 +88,12 @@ typedef struct merritt_engine_stats {
     uint64_t weight_bytes;          /* of these, packed weights */
     uint64_t steps;
     uint64_t prompt_tokens;         /* rows run in class prompt */
-    uint64_t generated_tokens;      /* rows run in class generated */
+    uint64_t generated_tokens;      /* rows run in class generated, without refused drafts */
     uint64_t requests_running;
     uint64_t requests_waiting;
     uint64_t steps_mixed;           /* steps with rows of two or more tenants */
+    uint64_t draft_tokens;          /* run as guesses, see speculate_max of a request */
+    uint64_t draft_tokens_accepted; /* of these, in an output */
 } merritt_engine_stats;
 /* Fills *out up to out->struct_size. Since 0.1. */
 MERRITT_API int32_t merritt_engine_stats_get(merritt_engine engine, merritt_engine_stats *out, merritt_error **error);

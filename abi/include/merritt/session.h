@@ -80,6 +80,9 @@ typedef struct merritt_request_options {
     const int32_t *stop_tokens;
     uint32_t n_stop_tokens;
     uint32_t reserved;                  /* 0 */
+    uint32_t speculate_max;             /* draft tokens in one step, guessed from the prompt and the output so far, for
+                                           text that repeats itself; the tokens are those of 0, which is off */
+    uint32_t reserved_2;                /* 0 */
 } merritt_request_options;
 #define MERRITT_REQUEST_IGNORE_EOS 1    /* end-of-generation tokens do not end the generation */
 #define MERRITT_REQUEST_ECHO_SPECIAL 2  /* special tokens appear in the text */
@@ -138,6 +141,8 @@ typedef struct merritt_request_stats {
     uint64_t first_token_ns;        /* submit to first token */
     uint64_t prefill_ns;            /* first step to first token */
     uint64_t decode_ns;             /* first token to last */
+    uint32_t draft_tokens;          /* run as guesses, see speculate_max, over all choices */
+    uint32_t draft_tokens_accepted; /* of these, in the output */
 } merritt_request_stats;
 /* Fills *out up to out->struct_size; also while running. Since 0.1. */
 MERRITT_API int32_t merritt_request_stats_get(merritt_request request, merritt_request_stats *out,

@@ -18,6 +18,7 @@ class Sampling(TypedDict, total=False):
 
     raw: a text goes to the model as it is, without its chat template. Without `raw` the template is used when the
     model has one.
+    speculate_max: how many tokens a step may guess from the prompt and the output so far; the tokens stay the same.
     """
 
     raw: bool
@@ -37,6 +38,7 @@ class Sampling(TypedDict, total=False):
     logit_bias: Mapping[int, float]
     stop: Sequence[str]
     stop_tokens: Sequence[int]
+    speculate_max: int
     ignore_eos: bool
     echo_special: bool
     parse_special: bool

@@ -76,6 +76,7 @@ struct RequestOptions {
   std::vector<merritt_logit_bias> logit_bias{};
   std::vector<std::string> stop{};
   std::vector<int32_t> stop_tokens{};
+  uint32_t speculate_max = 0;  // draft tokens in one step, for text that repeats itself; 0 = off
 };
 
 class Request : public detail::Handle<merritt_request, merritt_request_destroy> {
@@ -222,6 +223,7 @@ class Request : public detail::Handle<merritt_request, merritt_request_destroy> 
     raw.logit_bias_stride = sizeof(merritt_logit_bias);
     raw.n_stop_tokens = static_cast<uint32_t>(options.stop_tokens.size());
     raw.stop_tokens = options.stop_tokens.data();
+    raw.speculate_max = options.speculate_max;
     return raw;
   }
 

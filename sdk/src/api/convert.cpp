@@ -231,6 +231,11 @@ Result<tenant::Demand> read_demand(const merritt_request_options* in, merritt_re
   if (in == nullptr) return invalid("options is NULL: a request needs a prompt");
   MERRITT_CHECK(read_options(in, "merritt_request_options", out));
   MERRITT_CHECK(check_reserved(out.reserved, "merritt_request_options"));
+  MERRITT_CHECK(check_reserved(out.reserved_2, "merritt_request_options"));
+  if (out.speculate_max > limits::kDraftTokensMax) {
+    return invalid("speculate_max is " + std::to_string(out.speculate_max) + "; the limit is " +
+                   std::to_string(limits::kDraftTokensMax));
+  }
   const int given = (out.text != nullptr || out.text_length != 0) + (out.n_tokens != 0) + (out.n_messages != 0);
   if (given != 1)
     return invalid("give exactly one of text, tokens and messages; " + std::to_string(given) + " are given");
@@ -262,6 +267,7 @@ Result<engine::RequestParams> read_request(const engine::Session& session, const
   out.echo_special = (options.flags & MERRITT_REQUEST_ECHO_SPECIAL) != 0;
   out.max_tokens = options.max_tokens == 0 ? limits::kMaxTokensDefault : options.max_tokens;
   out.n = options.n == 0 ? 1 : options.n;
+  out.speculate_max = options.speculate_max;
   out.deadline_ns = options.deadline_ms == 0 ? 0 : now_ns + uint64_t{options.deadline_ms} * 1'000'000;
   MERRITT_CHECK(read_sampling(*session.model, options, out));
   MERRITT_CHECK(read_stops(*session.model, options, out));

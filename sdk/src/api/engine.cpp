@@ -124,6 +124,8 @@ int32_t merritt_engine_stats_get(merritt_engine handle, merritt_engine_stats* ou
     info.requests_running = stats.requests_running;
     info.requests_waiting = stats.requests_waiting;
     info.steps_mixed = stats.steps_mixed;
+    info.draft_tokens = stats.draft_tokens;
+    info.draft_tokens_accepted = stats.draft_tokens_accepted;
     return write_info(info, "merritt_engine_stats", out);
   });
 }

@@ -71,6 +71,8 @@ int32_t merritt_request_stats_get(merritt_request handle, merritt_request_stats*
     info.first_token_ns = between(stats.submitted_ns, stats.first_token_ns);
     info.prefill_ns = between(stats.started_ns, stats.first_token_ns);
     info.decode_ns = between(stats.first_token_ns, stats.last_token_ns);
+    info.draft_tokens = stats.draft_tokens;
+    info.draft_tokens_accepted = stats.draft_tokens_accepted;
     return write_info(info, "merritt_request_stats", out);
   });
 }

@@ -36,6 +36,7 @@ inline constexpr uint32_t kStopTokensMax = 1024;
 inline constexpr uint32_t kLogitBiasMax = 1u << 16;
 inline constexpr uint32_t kSamplesMax = 64;  // n of one request
 inline constexpr uint32_t kMaxTokensDefault = 1024;
+inline constexpr uint32_t kDraftTokensMax = 64;  // of one choice in one step
 
 // One step and one pool.
 inline constexpr uint32_t kStepTokensMax = 1u << 16;

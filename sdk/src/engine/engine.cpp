@@ -47,6 +47,8 @@ EngineStats Engine::stats() const {
   stats.prompt_tokens = prompt_tokens_;
   stats.generated_tokens = generated_tokens_;
   stats.steps_mixed = steps_mixed_;
+  stats.draft_tokens = draft_tokens_;
+  stats.draft_tokens_accepted = draft_tokens_accepted_;
   stats.requests_running = requests_running_;
   stats.requests_waiting = requests_waiting_;
   return stats;

@@ -61,6 +61,7 @@ struct EngineStats {
   uint32_t threads = 0;
   uint64_t memory_bytes = 0, memory_bytes_peak = 0, kv_bytes = 0, weight_bytes = 0;
   uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, steps_mixed = 0;
+  uint64_t draft_tokens = 0, draft_tokens_accepted = 0;
   uint64_t requests_running = 0, requests_waiting = 0;
 };
 
@@ -132,6 +133,8 @@ class Engine {
     size_t run;
     uint32_t choice;
     Result<sampling::Drawn> drawn;
+    Event event{};                              // what the reader gets,
+    FinishReason reason = FinishReason::kNone;  // and whether the choice ends with it: set by tell()
   };
   void step_thread_main();
   bool wait_for_work();
@@ -142,7 +145,8 @@ class Engine {
   bool prepare_pages(Model& model, const scheduler::BatchPlan& plan);
   void fill_staging(Model& model, const scheduler::BatchPlan& plan);
   void draw(Model& model, const scheduler::BatchPlan& plan);
-  Status commit(Model& model, const scheduler::BatchPlan& plan);
+  void draw_after_prompt(Request& request, size_t run, std::span<float> logits);
+  uint32_t draw_decode(Request& request, const scheduler::Run& run, size_t index, float* rows, size_t width);
 
   void begin(const std::shared_ptr<Request>& request) noexcept;
   void fail_begin(const std::shared_ptr<Request>& request, Status failure) noexcept;
@@ -151,9 +155,18 @@ class Engine {
   Status match_cache(Model& model, Request& request);
 
   void hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t step_number);
-  void note_progress(Request& request, const scheduler::Run& run);
+  void hand_out_prompt(Model& model, Request& request, const scheduler::Run& run, std::span<Draw> draws);
+  void hand_out_decode(Model& model, Request& request, const scheduler::Run& run, std::span<Draw> draws);
+  bool commit_run(Model& model, Request& request, const scheduler::Run& run, uint32_t n_tokens);
+  void note_progress(Request& request, const scheduler::Run& run, uint32_t n_tokens);
   bool fork_samples(Model& model, Request& request);
-  void take_draw(Model& model, Request& request, Draw& draw, uint64_t step_number);
+  bool tell(Model& model, Request& request, Draw& draw);
+  void give(Model& model, Request& request, Draw& draw);
+
+  // ---- speculation (engine/draft.cpp)
+  static bool ends_choice(const Model& model, const Request& request, int32_t token);
+  void propose(Model& model, Request& request, uint32_t choice_index);
+  void note_draft(Request& request, Choice& choice, uint32_t drafted, uint32_t accepted);
 
   void end_choice(Model& model, Request& request, uint32_t choice_index, FinishReason reason, uint64_t step_number);
   void fail_request(Model& model, uint64_t id, Status failure) noexcept;
@@ -210,7 +223,7 @@ class Engine {
 
   // Step thread.
   std::vector<std::shared_ptr<Model>> models_;
-  std::vector<uint32_t> accepted_;  // of the step in hand, as draws_
+  std::vector<uint32_t> accepted_;  // of the step in hand, as draws_: rows of each run that become past
   std::vector<Draw> draws_;
   std::vector<float> logits_scratch_;
   uint64_t next_request_id_ = 1;
@@ -218,6 +231,7 @@ class Engine {
   bool idle_turn_ = false;  // the last turn over all models ran nothing
 
   std::atomic<uint64_t> steps_{0}, prompt_tokens_{0}, generated_tokens_{0}, steps_mixed_{0};
+  std::atomic<uint64_t> draft_tokens_{0}, draft_tokens_accepted_{0};
   std::atomic<uint64_t> requests_running_{0}, requests_waiting_{0};
 };
 

@@ -7,12 +7,15 @@
 namespace merritt::engine {
 
 void Engine::hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t step_number) {
-  size_t draw = 0;
+  auto first = draws_.begin();
   TenantId first_tenant = TenantId::kNone;
   bool mixed = false;
   for (size_t s = 0; s < plan.runs.size(); ++s) {
     const scheduler::Run& run = plan.runs[s];
-    while (draw < draws_.size() && draws_[draw].run < s) ++draw;
+    const auto last = std::find_if(first, draws_.end(), [s](const Draw& draw) { return draw.run != s; });
+    const std::span<Draw> draws(first, last);
+    first = last;
+    for (Draw& draw : draws) draw.event.step = step_number;
     const auto found = model.requests.find(run.request);
     if (found == model.requests.end()) {
       model.cache->abort_append(run.sequence);  // another sample of this request has failed in this step
@@ -30,46 +33,76 @@ void Engine::hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t s
                    Status(code == MRT_CORRUPT ? Code::kCorrupt : Code::kBackend,
                           "the backend could not run this sequence (code " + std::to_string(code) +
                               "); other sequences of the step are not affected"));
-      continue;
-    }
-    const Status committed = model.cache->commit(run.sequence, run.n_tokens, run.token_class);
-    if (!committed.ok()) {
-      fail_request(model, run.request, committed);
-      continue;
-    }
-    model.scheduler->advance(run.request, run.choice, run.n_tokens);
-    note_progress(*request, run);
-    const bool drawn = draw < draws_.size() && draws_[draw].run == s;
-    if (drawn &&
-        request->params.eval.logits != nullptr) {  // nothing is drawn for these: rows that may not be given out
-      fail_request(model, run.request, std::move(draws_[draw].drawn).status());
-      continue;
-    }
-    if (!run.last_of_prompt && run.prompt) continue;
-    if (request->params.eval.logits != nullptr) {
-      finish_request(model, *request, FinishReason::kNone, Status());
-      continue;
-    }
-    if (run.last_of_prompt && !fork_samples(model, *request)) continue;
-    for (; draw < draws_.size() && draws_[draw].run == s; ++draw) {
-      if (request->finished) continue;
-      take_draw(model, *request, draws_[draw], step_number);
+    } else if (run.prompt) {
+      hand_out_prompt(model, *request, run, draws);
+    } else {
+      hand_out_decode(model, *request, run, draws);
     }
   }
   if (mixed) steps_mixed_.fetch_add(1);
 }
 
-void Engine::note_progress(Request& request, const scheduler::Run& run) {
+void Engine::hand_out_prompt(Model& model, Request& request, const scheduler::Run& run, std::span<Draw> draws) {
+  if (!commit_run(model, request, run, run.n_tokens)) return;
+  if (request.params.eval.logits != nullptr) {
+    if (!draws.empty()) {  // nothing is drawn for these: rows that may not be given out
+      fail_request(model, run.request, std::move(draws[0].drawn).status());
+    } else if (run.last_of_prompt) {
+      finish_request(model, request, FinishReason::kNone, Status());
+    }
+    return;
+  }
+  if (!run.last_of_prompt || !fork_samples(model, request)) return;
+  for (Draw& draw : draws) {
+    if (!draw.drawn.ok()) return fail_request(model, run.request, std::move(draw.drawn).status());
+    tell(model, request, draw);
+    give(model, request, draw);
+    if (request.finished) return;
+    propose(model, request, draw.choice);
+  }
+}
+
+// Rows behind the token that ends the choice do not become past: the sequence is left as a run without a draft leaves
+// it. So what the tokens say comes first.
+void Engine::hand_out_decode(Model& model, Request& request, const scheduler::Run& run, std::span<Draw> draws) {
+  uint32_t told = 0;
+  bool ends = false;
+  for (; told < draws.size() && draws[told].drawn.ok() && !ends; ++told) ends = tell(model, request, draws[told]);
+  const bool fails = !ends && told < draws.size();
+  if (!commit_run(model, request, run, fails ? told + 1 : told)) return;
+  for (Draw& draw : draws.first(told)) {
+    give(model, request, draw);
+    if (request.finished) return;
+  }
+  if (fails) return fail_request(model, run.request, std::move(draws[told].drawn).status());
+  propose(model, request, run.choice);
+}
+
+// False: the request has failed.
+bool Engine::commit_run(Model& model, Request& request, const scheduler::Run& run, uint32_t n_tokens) {
+  Status committed = model.cache->commit(run.sequence, n_tokens, run.token_class);
+  if (!committed.ok()) {
+    fail_request(model, run.request, std::move(committed));
+    return false;
+  }
+  model.scheduler->advance(run.request, run.choice, n_tokens);
+  note_progress(request, run, n_tokens);
+  return true;
+}
+
+void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t n_tokens) {
   request.stats.steps.fetch_add(1);
   Session& session = *request.session;
   if (run.prompt) {
-    for (uint32_t i = 0; i < run.n_tokens; ++i) session.history.push_back(request.prompt_at(run.prompt_first + i));
+    for (uint32_t i = 0; i < n_tokens; ++i) session.history.push_back(request.prompt_at(run.prompt_first + i));
     request.eval_rows += run.n_rows;
-    session.tenant->add_prompt_tokens(run.n_tokens);
-  } else if (run.choice == 0) {
-    session.history.push_back(request.choices[0].next_token);
+    session.tenant->add_prompt_tokens(n_tokens);
+  } else {
+    Choice& choice = request.choices[run.choice];
+    for (uint32_t i = 0; run.choice == 0 && i < n_tokens; ++i) session.history.push_back(choice.token_at(i));
+    if (run.n_tokens > 1) note_draft(request, choice, run.n_tokens - 1, n_tokens - 1);
   }
-  (run.token_class == kv::TokenClass::kPrompt ? prompt_tokens_ : generated_tokens_).fetch_add(run.n_tokens);
+  (run.token_class == kv::TokenClass::kPrompt ? prompt_tokens_ : generated_tokens_).fetch_add(n_tokens);
   session.length = static_cast<uint32_t>(session.history.size());
 }
 
@@ -88,11 +121,8 @@ bool Engine::fork_samples(Model& model, Request& request) {
   return true;
 }
 
-void Engine::take_draw(Model& model, Request& request, Draw& draw, uint64_t step_number) {
-  if (!draw.drawn.ok()) {
-    fail_request(model, request.id, std::move(draw.drawn).status());
-    return;
-  }
+// What a drawn token completes of the text, and whether its choice ends with it (then true).
+bool Engine::tell(Model& model, Request& request, Draw& draw) {
   Choice& choice = request.choices[draw.choice];
   const int32_t token = draw.drawn->token;
   const uint64_t now = now_ns();
@@ -101,15 +131,15 @@ void Engine::take_draw(Model& model, Request& request, Draw& draw, uint64_t step
   request.stats.last_token_ns = now;
   request.stats.generated_tokens.fetch_add(1);
   request.session->tenant->add_generated_tokens(1);
-  choice.sampler->accept(token);
-  choice.next_token = token;
   ++choice.generated;
 
-  Event event{EventKind::kText, draw.choice, FinishReason::kNone, token, draw.drawn->logprob, {}, step_number};
-  const auto& stops = request.params.stop_tokens;
-  FinishReason reason = FinishReason::kNone;
-  if ((!request.params.ignore_eos && model.tokenizer->is_eog(token)) ||
-      std::find(stops.begin(), stops.end(), token) != stops.end()) {
+  Event& event = draw.event;
+  event.kind = EventKind::kText;
+  event.choice = draw.choice;
+  event.token = token;
+  event.logprob = draw.drawn->logprob;
+  FinishReason& reason = draw.reason;
+  if (ends_choice(model, request, token)) {
     reason = FinishReason::kEos;
   } else {
     // What would end the generation does so only after min_tokens, stop strings as well as end tokens.
@@ -123,13 +153,21 @@ void Engine::take_draw(Model& model, Request& request, Draw& draw, uint64_t step
     const bool may_stop = choice.generated > request.params.sampling.min_tokens;
     if (choice.flush_text(event.text, may_stop)) reason = FinishReason::kStop;
   }
-  if (!request.stream.push(std::move(event))) {
+  return reason != FinishReason::kNone;
+}
+
+void Engine::give(Model& model, Request& request, Draw& draw) {
+  Choice& choice = request.choices[draw.choice];
+  choice.next_token = draw.event.token;
+  if (choice.lookup != nullptr) choice.lookup->append(draw.event.token);
+  const uint64_t step_number = draw.event.step;
+  if (!request.stream.push(std::move(draw.event))) {
     fail_request(model, request.id,
                  Status(Code::kOverloaded, std::to_string(limits::kEventQueueMax) +
                                                " events of this request were not read; read them as they come"));
     return;
   }
-  if (reason != FinishReason::kNone) end_choice(model, request, draw.choice, reason, step_number);
+  if (draw.reason != FinishReason::kNone) end_choice(model, request, draw.choice, draw.reason, step_number);
 }
 
 }  // namespace merritt::engine

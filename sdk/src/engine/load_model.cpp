@@ -11,6 +11,7 @@ namespace merritt::engine {
 namespace {
 
 constexpr uint32_t kContextDefault = 4096;
+constexpr uint32_t kDraftRows = 16;  // decoding rows up to which drafts fill a step
 
 Status check_options(CompileOptions& options, const model::ModelInfo& info) {
   if (options.context_max == 0) options.context_max = std::min(info.context_length, kContextDefault);
@@ -31,7 +32,7 @@ Status check_options(CompileOptions& options, const model::ModelInfo& info) {
     return Status(Code::kInvalidArgument, "page_tokens is " + std::to_string(options.page_tokens) + "; the limit is " +
                                               std::to_string(limits::kPageTokensMax));
   }
-  options.rows_max = options.sequences_max;
+  options.rows_max = std::max(options.sequences_max, std::min(kDraftRows, options.step_tokens_max));
   return {};
 }
 
@@ -93,6 +94,7 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   limits.step_tokens_max = options.compile.step_tokens_max;
   limits.sequences_max = options.compile.sequences_max;
   limits.rows_max = options.compile.rows_max;
+  limits.draft_rows_max = kDraftRows;
   model->scheduler = std::make_unique<scheduler::Scheduler>(limits, *model->cache);
   model->context_max = options.compile.context_max;
   model->sequences_max = options.compile.sequences_max;

@@ -14,6 +14,7 @@
 
 #include "engine/stream.hpp"
 #include "kv/cache.hpp"
+#include "sampling/prompt_lookup.hpp"
 #include "sampling/sampler.hpp"
 #include "tokens/detokenizer.hpp"
 #include "tokens/stop.hpp"
@@ -35,6 +36,7 @@ struct RequestParams {
   uint32_t n = 1;
   bool ignore_eos = false;
   bool echo_special = false;
+  uint32_t speculate_max = 0;  // draft tokens of a choice in one step
   sampling::SamplingParams sampling;
   std::vector<std::string> stop_strings;
   std::vector<int32_t> stop_tokens;
@@ -48,16 +50,23 @@ struct Choice {
   std::unique_ptr<sampling::Sampler> sampler;
   std::unique_ptr<tokens::Detokenizer> detokenizer;
   std::unique_ptr<tokens::StopMatcher> stop;
-  int32_t next_token = -1;  // drawn, not yet run
+  std::unique_ptr<sampling::PromptLookup> lookup;  // null = no speculation
+  int32_t next_token = -1;                         // drawn, not yet run
+  std::vector<int32_t> draft;                      // guesses at the tokens after it
   uint32_t generated = 0;
   FinishReason finish = FinishReason::kNone;
 
+  // Draws from logits, which it overwrites.
+  Result<sampling::Drawn> draw(std::span<float> logits);
+  // The i-th token of the next run.
+  int32_t token_at(uint32_t i) const { return i == 0 ? next_token : draft[i - 1]; }
   // At the end: appends the text held back, but for a stop string that this completes (true then).
   bool flush_text(std::string& out, bool may_stop = true);
 };
 
 struct RequestStats {
   std::atomic<uint32_t> finish_reason{0}, prompt_tokens{0}, cached_tokens{0}, generated_tokens{0}, steps{0};
+  std::atomic<uint32_t> draft_tokens{0}, draft_tokens_accepted{0};
   std::atomic<uint64_t> submitted_ns{0}, started_ns{0}, first_token_ns{0}, last_token_ns{0};
 };
 

@@ -66,7 +66,7 @@ bool Engine::step(Model& model) {
   }
   const uint64_t step_number = steps_.fetch_add(1) + 1;
   draw(model, plan);
-  outcome = commit(model, plan);
+  outcome = model.compiled->commit(accepted_);
   if (!outcome.ok()) {
     handle_step_failure(model, plan, std::move(outcome), MRT_BLAST_PROGRAM, UINT32_MAX);
     return true;
@@ -127,7 +127,7 @@ void Engine::fill_staging(Model& model, const scheduler::BatchPlan& plan) {
     if (staging.seq_adapter != nullptr) staging.seq_adapter[s] = nullptr;
     staging.seq_status[s] = MRT_OK;
     for (uint32_t i = 0; i < run.n_tokens; ++i, ++token) {
-      const int32_t id = run.prompt ? request.prompt_at(run.prompt_first + i) : request.choices[run.choice].next_token;
+      const int32_t id = run.prompt ? request.prompt_at(run.prompt_first + i) : request.choices[run.choice].token_at(i);
       staging.token[token] = static_cast<uint32_t>(id);
       staging.position[token] = past + i;
     }
@@ -140,19 +140,22 @@ void Engine::fill_staging(Model& model, const scheduler::BatchPlan& plan) {
   }
 }
 
-// Draws a token for every wanted row, or copies the row to whoever evaluates. Outputs are scratch: the last choice of a
-// row samples in place, the others from a copy.
+// Draws the tokens of every run and says how many rows of it are right, or copies the rows to whoever evaluates. A
+// sampler takes its tokens here: a step that fails after this ends all its requests.
 void Engine::draw(Model& model, const scheduler::BatchPlan& plan) {
   const mrt_staging& staging = model.compiled->staging();
   const size_t width = staging.output[0].width;
   draws_.clear();
+  accepted_.assign(plan.runs.size(), 0);
   size_t row = 0;
   for (size_t s = 0; s < plan.runs.size(); ++s) {
     const scheduler::Run& run = plan.runs[s];
     Request& request = *model.requests.at(run.request);
     float* logits = staging.output[0].data + row * width;
     row += run.n_rows;
-    if (staging.seq_status[s] != MRT_OK || run.n_rows == 0) continue;
+    if (staging.seq_status[s] != MRT_OK) continue;
+    accepted_[s] = run.n_tokens;
+    if (run.n_rows == 0) continue;
     if (request.params.eval.logits != nullptr) {
       const std::span<const float> rows(logits, run.n_rows * width);
       if (!all_finite(rows)) {
@@ -161,28 +164,35 @@ void Engine::draw(Model& model, const scheduler::BatchPlan& plan) {
         continue;
       }
       std::copy(rows.begin(), rows.end(), request.params.eval.logits + size_t{request.eval_rows} * width);
-      continue;
-    }
-    const uint32_t first = run.last_of_prompt ? 0 : run.choice;
-    const uint32_t last = run.last_of_prompt ? request.params.n - 1 : run.choice;
-    for (uint32_t c = first; c <= last; ++c) {
-      std::span<float> scratch(logits, width);
-      if (c != last) {
-        logits_scratch_.assign(logits, logits + width);
-        scratch = logits_scratch_;
-      }
-      draws_.push_back({s, c, request.choices[c].sampler->sample(scratch, nullptr)});
+    } else if (run.prompt) {
+      draw_after_prompt(request, s, {logits, width});
+    } else {
+      accepted_[s] = draw_decode(request, run, s, logits, width);
     }
   }
 }
 
-Status Engine::commit(Model& model, const scheduler::BatchPlan& plan) {
-  const mrt_staging& staging = model.compiled->staging();
-  accepted_.resize(plan.runs.size());
-  for (size_t s = 0; s < plan.runs.size(); ++s) {
-    accepted_[s] = staging.seq_status[s] == MRT_OK ? plan.runs[s].n_tokens : 0;
+// The first token of every choice. Outputs are scratch: the last choice samples in place, the others from a copy.
+void Engine::draw_after_prompt(Request& request, size_t run, std::span<float> logits) {
+  for (uint32_t c = 0; c < request.params.n; ++c) {
+    std::span<float> scratch = logits;
+    if (c + 1 != request.params.n) {
+      logits_scratch_.assign(logits.begin(), logits.end());
+      scratch = logits_scratch_;
+    }
+    draws_.push_back({run, c, request.choices[c].draw(scratch)});
   }
-  return model.compiled->commit(accepted_);
+}
+
+// Row by row: each draw is the one that a run without a draft would make, from the same logits, because the row's past
+// is the same as long as every draft token before it was the one drawn. The first that was not ends the run.
+uint32_t Engine::draw_decode(Request& request, const scheduler::Run& run, size_t index, float* rows, size_t width) {
+  Choice& choice = request.choices[run.choice];
+  for (uint32_t i = 0;; ++i) {
+    const Draw& draw = draws_.emplace_back(index, run.choice, choice.draw({rows + i * width, width}));
+    const bool guessed = draw.drawn.ok() && i + 1 < run.n_tokens && draw.drawn->token == choice.token_at(i + 1);
+    if (!guessed) return i + 1;
+  }
 }
 
 }  // namespace merritt::engine

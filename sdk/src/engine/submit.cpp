@@ -39,10 +39,17 @@ Status make_choices_of(const Model& model, Request& request) {
     Choice& choice = request.choices[c];
     MERRITT_TRY(choice.sampler, sampling::Sampler::create(params.sampling, model.file->info.vocabulary, end_tokens, c,
                                                           model.context_max));
-    if (!params.conversation) {
-      for (const int32_t id : session.history) choice.sampler->accept_prompt(id);
+    if (params.speculate_max != 0) {
+      const size_t history_max = session.length + params.prompt.size() + request.max_new_tokens;
+      choice.lookup = std::make_unique<sampling::PromptLookup>(static_cast<uint32_t>(history_max));
+      choice.draft.reserve(params.speculate_max);
     }
-    for (const int32_t id : params.prompt) choice.sampler->accept_prompt(id);
+    const auto accept_prompt = [&choice](int32_t id) {
+      choice.sampler->accept_prompt(id);
+      if (choice.lookup != nullptr) choice.lookup->append(id);
+    };
+    if (!params.conversation) std::for_each(session.history.begin(), session.history.end(), accept_prompt);
+    std::for_each(params.prompt.begin(), params.prompt.end(), accept_prompt);
     choice.detokenizer = std::make_unique<tokens::Detokenizer>(*model.tokenizer, params.echo_special, start_of_text);
     choice.stop = std::make_unique<tokens::StopMatcher>(params.stop_strings);
   }
