@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 
 namespace merritt::os {
 namespace {
@@ -103,12 +106,30 @@ Status write_file(const std::string& path, std::span<const std::byte> content, u
   return written.ok() ? Status() : std::move(written).with_context(path);
 }
 
+Status write_all_at(int fd, uint64_t offset, std::span<const std::byte> content) {
+  constexpr size_t kOnce = size_t{1} << 30;  // below what one pwrite takes
+  while (!content.empty()) {
+    const ssize_t n = pwrite(fd, content.data(), std::min(content.size(), kOnce), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return Status(error_code(errno), "cannot be written: " + error_text(errno));
+    content = content.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return {};
+}
+
 Status create_file(const std::string& path, std::span<const std::byte> content, uint32_t mode) {
   const File file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
   if (!file.is_open()) return failure(path, "cannot be made");
   Status written = write_all(file.fd(), content);
   if (!written.ok()) ::unlink(path.c_str());
   return written.ok() ? Status() : std::move(written).with_context(path);
+}
+
+Result<std::string> real_path(const std::string& path) {
+  const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr), &std::free);
+  if (real == nullptr) return failure(path, "cannot be found");
+  return std::string(real.get());
 }
 
 Result<uint32_t> file_mode(const std::string& path) {

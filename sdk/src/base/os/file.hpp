@@ -42,8 +42,12 @@ class File {
 Result<std::vector<std::byte>> read_file(const std::string& path, size_t bytes_max);
 // Writes beside the file and renames over it, so that a reader sees the old or the new one. mode: such as 0600.
 Status write_file(const std::string& path, std::span<const std::byte> content, uint32_t mode);
+// All of `content` from `offset` of an open file.
+Status write_all_at(int fd, uint64_t offset, std::span<const std::byte> content);
 // Like write_file, but an existing file is refused (failed_precondition) and left alone.
 Status create_file(const std::string& path, std::span<const std::byte> content, uint32_t mode);
+// The absolute path that no link and no ".." is in.
+Result<std::string> real_path(const std::string& path);
 // Permission bits, such as 0644.
 Result<uint32_t> file_mode(const std::string& path);
 
