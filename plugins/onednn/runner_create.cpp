@@ -56,12 +56,6 @@ std::vector<double> frequencies(const Attributes& a, const float* factors) {
 
 }  // namespace
 
-Runner::~Runner() {
-  for (const Buffer* b : {&values_, &maps_, &scratch_, &hot_, &local_}) {
-    if (b->data() != nullptr) wipe(b->data(), b->size());
-  }
-}
-
 int32_t Runner::create(const Model* model, Pool* pool, const mrt_program_policy& policy, Host* host, mrt_error* err) {
   model_ = model;
   k_ = model->isa().kernels;

@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/pool.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace merritt::plugin {
 
 Pool::~Pool() {
-  for (uint32_t g = 0; g < MRT_MAX_GROUPS; ++g) {
-    if (hot_[g].data() != nullptr) wipe(hot_[g].data(), hot_[g].size());
-    if (cold_[g].data() != nullptr) wipe(cold_[g].data(), cold_[g].size());
+  for (uint32_t g = 0; g < geometry_.n_groups; ++g) {
+    const uint64_t bytes = geometry_.page_bytes(g);
+    const uint32_t used = used_[g].load(std::memory_order_relaxed), hot = std::min(used, geometry_.n_hot[g]);
+    if (hot_[g].data() != nullptr) wipe(hot_[g].data(), hot * bytes);
+    if (cold_[g].data() != nullptr) wipe(cold_[g].data(), (used - hot) * bytes);
+  }
+}
+
+void Pool::note_written(uint32_t group, uint32_t id) noexcept {
+  uint32_t used = used_[group].load(std::memory_order_relaxed);
+  while (used <= id && !used_[group].compare_exchange_weak(used, id + 1, std::memory_order_relaxed)) {
   }
 }
 
@@ -95,6 +104,7 @@ int32_t Pool::write(const mrt_kv_span* span, const void* src, uint64_t bytes, mr
   const uint64_t run = span->n_planes * geometry_.group[span->group].plane_bytes;
   const auto* from = static_cast<const uint8_t*>(src);
   for (uint32_t i = 0; i < span->n_pages; ++i) {
+    note_written(span->group, span->pages[i]);
     std::memcpy(plane(span->group, span->pages[i], span->plane), from + i * run, run);
   }
   return MRT_OK;
@@ -103,7 +113,10 @@ int32_t Pool::write(const mrt_kv_span* span, const void* src, uint64_t bytes, mr
 int32_t Pool::zero(const mrt_kv_span* span, mrt_error* err) noexcept {
   MERRITT_PLUGIN_TRY(check_span(span, nullptr, 0, false, err));
   const uint64_t run = span->n_planes * geometry_.group[span->group].plane_bytes;
-  for (uint32_t i = 0; i < span->n_pages; ++i) wipe(plane(span->group, span->pages[i], span->plane), run);
+  const uint32_t used = used_[span->group].load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < span->n_pages; ++i) {
+    if (span->pages[i] < used) wipe(plane(span->group, span->pages[i], span->plane), run);
+  }
   return MRT_OK;
 }
 
@@ -118,6 +131,7 @@ int32_t Pool::copy(uint32_t group, const uint32_t* from, const uint32_t* to, uin
     MERRITT_PLUGIN_TRY(check_page(group, to[i], err));
   }
   for (uint32_t i = 0; i < n_pages; ++i) {
+    note_written(group, to[i]);
     const uint8_t* source = page(group, from[i]);
     uint8_t* target = page(group, to[i]);
     if (from[i] == to[i]) continue;
@@ -148,6 +162,7 @@ int32_t Pool::map(uint32_t group, uint32_t page_id, uint32_t plane_index, void**
   if (p == nullptr || plane_index >= geometry_.group[group].n_planes) {
     return fail_call(err, MRT_INVALID_ARGUMENT, "plane %u of %u", plane_index, geometry_.group[group].n_planes);
   }
+  note_written(group, page_id);
   *p = plane(group, page_id, plane_index);
   return MRT_OK;
 }
@@ -207,6 +222,7 @@ int32_t Pool::export_rows(const mrt_kv_rows* rows, void* dst, uint64_t bytes, mr
 int32_t Pool::import_rows(const mrt_kv_rows* rows, const void* src, uint64_t bytes, mrt_error* err) noexcept {
   KvOperand op;
   MERRITT_PLUGIN_TRY(check_rows(rows, src, bytes, &op, err));
+  note_written(rows->group, rows->page);
   const auto* from = static_cast<const uint8_t*>(src);
   const uint64_t in_unit = row_bytes(rows->type, geometry_.unit_elements);
   float values[32];

@@ -3,6 +3,7 @@
 // canonical rows through the layout. A plugin's mrt_pool holds or derives from it. [pool] unless said otherwise: page
 // addresses are fixed for life, so steps read and write pages in place from many workers.
 #pragma once
+#include <atomic>
 #include <cstdint>
 
 #include "support/host.hpp"
@@ -29,6 +30,9 @@ class Pool {
   /// [any] Address of a page: its planes follow one another. Indexes must be valid.
   uint8_t* page(uint32_t group, uint32_t id) const noexcept;
   uint8_t* plane(uint32_t group, uint32_t id, uint32_t plane_index) const noexcept;
+  /// [any] To be told before a page is written in place. Pages that never were are zero, and not even taken from the
+  /// system: they need no wiping.
+  void note_written(uint32_t group, uint32_t id) noexcept;
   /// K or V of a caching node's layer.
   KvOperand operand(const PlanNode& attention, bool is_v) const noexcept;
 
@@ -52,6 +56,7 @@ class Pool {
   KvGeometry geometry_{};
   mrt_kv_opener opener_{};
   Buffer hot_[MRT_MAX_GROUPS], cold_[MRT_MAX_GROUPS];
+  std::atomic<uint32_t> used_[MRT_MAX_GROUPS] = {};  // pages [0, used) may hold something; the core takes low ids first
 };
 
 }  // namespace merritt::plugin

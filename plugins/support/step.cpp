@@ -7,7 +7,7 @@ namespace merritt::plugin {
 
 using ull = unsigned long long;
 
-int32_t StepChecker::create(const Plan* plan, const Pool* pool, const mrt_program_policy& policy, Memory* memory,
+int32_t StepChecker::create(const Plan* plan, Pool* pool, const mrt_program_policy& policy, Memory* memory,
                             mrt_error* err) {
   plan_ = plan;
   pool_ = pool;
@@ -185,6 +185,7 @@ int32_t StepChecker::claim_written(const mrt_step& step, const mrt_staging& st, 
             }
           } else if (pass == 0) {
             mark = s + 1;
+            pool_->note_written(g, table[e] & ~MRT_PAGE_SEALED);
           }
         }
       }

@@ -13,9 +13,10 @@ namespace merritt::plugin {
 class StepChecker {
  public:
   /// pool may be null when the graph caches nothing. All pointers outlive the checker.
-  int32_t create(const Plan* plan, const Pool* pool, const mrt_program_policy& policy, Memory* memory, mrt_error* err);
-  /// The whole of step_prepare's validation. Side-effect free. A failure that one sequence caused has blast SEQUENCE
-  /// and its index; every other failure has blast CALL. On success *out is the step, copied.
+  int32_t create(const Plan* plan, Pool* pool, const mrt_program_policy& policy, Memory* memory, mrt_error* err);
+  /// The whole of step_prepare's validation; the pool hears which pages the step will write. A failure that one
+  /// sequence caused has blast SEQUENCE and its index; every other failure has blast CALL. On success *out is the step,
+  /// copied.
   int32_t check(const mrt_step* step, const mrt_staging& staging, uint32_t n_slots, mrt_step* out,
                 mrt_error* err) noexcept;
 
@@ -29,7 +30,7 @@ class StepChecker {
   int32_t check_pages(const mrt_staging& staging, uint32_t s, uint32_t g, mrt_error* err) const noexcept;
   int32_t claim_written(const mrt_step& step, const mrt_staging& staging, mrt_error* err) const noexcept;
   const Plan* plan_ = nullptr;
-  const Pool* pool_ = nullptr;
+  Pool* pool_ = nullptr;
   mrt_program_policy policy_{};
   Buffer writers_;  // per page: 1 + the sequence that writes it in this step; zero between calls
   uint64_t writers_at_[MRT_MAX_GROUPS] = {};

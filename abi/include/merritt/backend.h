@@ -72,7 +72,8 @@ typedef struct mrt_host {
     uint32_t struct_size, n_workers;      /* workers include the calling thread */
     uint32_t isa_max, reserved;           /* MRT_ISA_*: the widest instruction set to use; 0 = what the CPU has */
     void *ctx;
-    /* [any] Host memory, charged, zeroed, aligned to max(align, 64). NULL = over budget: return MRT_OUT_OF_MEMORY. */
+    /* [any] Host memory, charged, zeroed, aligned to max(align, 64). NULL = over budget: return MRT_OUT_OF_MEMORY.
+     * Large blocks are taken from the system page by page as they are touched. mem_free wipes all kinds but weights. */
     void *(*mem_alloc)(void *ctx, uint32_t kind, uint64_t bytes, uint64_t align);
     void (*mem_free)(void *ctx, uint32_t kind, void *p, uint64_t bytes);
     /* [any] Device memory: charge(+bytes) before taking it, charge(-bytes) after giving it back. */

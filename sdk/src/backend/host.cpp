@@ -111,8 +111,10 @@ void* HostServices::allocate(uint32_t kind, uint64_t bytes, uint64_t align) {
 }
 
 void HostServices::give_back(void* p, const Block& block) {
-  // Token ids and cache rows do not outlive their block.
-  if (is_kv(block.kind) || block.kind == MRT_MEM_STAGING) os::wipe(p, block.bytes);
+  // Token ids, activations and cache rows do not outlive their block.
+  if (block.kind != MRT_MEM_WEIGHTS) {
+    block.mapped != 0 ? os::wipe_pages(p, block.bytes) : os::wipe(p, block.bytes);
+  }
   if (block.mapped != 0) {
     os::unmap_pages(p, block.mapped);
   } else {

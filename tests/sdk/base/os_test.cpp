@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "base/os/clock.hpp"
 #include "base/os/cpu.hpp"
@@ -204,6 +206,25 @@ TEST_F(FileTest, ASealedCopyCannotBeChanged) {
   if (again.is_open()) {
     EXPECT_LT(pwrite(again.fd(), "x", 1, 0), 0);
     EXPECT_NE(ftruncate(again.fd(), 0), 0);
+  }
+}
+
+// Pages that hold something become zeros; those that nobody touched stay with the system.
+TEST(MemoryTest, WipesWhatWasTouchedAndNothingElse) {
+  const size_t page = page_size(), bytes = 4096 * page;
+  for (const uint32_t flags : {0u, uint32_t{kPagesHuge}}) {
+    const Pages pages = map_pages(bytes, 64, flags);
+    ASSERT_NE(pages.data, nullptr);
+    auto* data = static_cast<unsigned char*>(pages.data);
+    for (const size_t at : {size_t{0}, 7 * page + 5, 1024 * page, 2048 * page - 1, bytes - 1}) data[at] = 0xAB;
+    wipe_pages(data, bytes);
+    std::vector<unsigned char> resident(bytes / page);
+    ASSERT_EQ(mincore(data, bytes, resident.data()), 0);
+    if (flags == 0) {
+      EXPECT_EQ(std::count_if(resident.begin(), resident.end(), [](unsigned char r) { return (r & 1) != 0; }), 5);
+    }
+    EXPECT_TRUE(std::all_of(data, data + bytes, [](unsigned char b) { return b == 0; }));
+    unmap_pages(pages.data, pages.bytes);
   }
 }
 

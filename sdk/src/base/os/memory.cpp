@@ -48,7 +48,7 @@ Pages map_pages(size_t bytes, size_t align, uint32_t flags) {
   if (huge) madvise(pages.data, pages.bytes, MADV_HUGEPAGE);
   if ((flags & kPagesNoDump) != 0) madvise(pages.data, pages.bytes, MADV_DONTDUMP);
   if ((flags & kPagesWipeOnFork) != 0) madvise(pages.data, pages.bytes, MADV_WIPEONFORK);
-  if ((flags & kPagesLock) != 0) pages.locked = mlock(pages.data, pages.bytes) == 0;
+  if ((flags & kPagesLock) != 0) pages.locked = mlock2(pages.data, pages.bytes, MLOCK_ONFAULT) == 0;
   return pages;
 }
 
@@ -58,6 +58,24 @@ void unmap_pages(void* data, size_t bytes) {
 
 void wipe(void* data, size_t bytes) {
   if (bytes != 0) explicit_bzero(data, bytes);
+}
+
+void wipe_pages(void* data, size_t bytes) {
+  const size_t page = page_size();
+  unsigned char resident[1024];
+  auto* at = static_cast<char*>(data);
+  for (size_t left = bytes; left != 0;) {
+    const size_t part = std::min(left, sizeof(resident) * page);
+    const bool known = mincore(at, part, resident) == 0;
+    for (size_t from = 0; from < part;) {
+      size_t to = from;
+      while (to < part && (!known || (resident[to / page] & 1) != 0)) to += page;
+      wipe(at + from, std::min(to, part) - from);
+      from = std::min(to, part) + (to < part ? page : 0);
+    }
+    at += part;
+    left -= part;
+  }
 }
 
 MemoryState memory_state() {

@@ -11,7 +11,7 @@ enum PageFlags : uint32_t {
   kPagesHuge = 1,        // advised as huge pages when the block is large
   kPagesNoDump = 2,      // left out of core dumps
   kPagesWipeOnFork = 4,  // read as zeros in a child of fork()
-  kPagesLock = 8,        // locked when the limit allows; see locked in Pages
+  kPagesLock = 8,        // locked, each page when it is first touched, when the limit allows; see locked in Pages
 };
 
 struct Pages {
@@ -27,6 +27,10 @@ size_t page_size();
 
 // Overwrites memory in a way the compiler keeps.
 void wipe(void* data, size_t bytes);
+
+// The same for pages of map_pages(), leaving alone those that were never touched: they are zeros that nobody has, and
+// writing zeros would take them from the system.
+void wipe_pages(void* data, size_t bytes);
 
 struct MemoryState {
   uint64_t rss_bytes = 0;       // resident now
