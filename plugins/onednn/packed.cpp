@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "onednn/transpose.hpp"
+
 namespace merritt::onednn {
 namespace {
 using namespace plugin;
@@ -43,14 +45,6 @@ const Recipe* recipe_of(uint32_t type) noexcept {
 
 bool is_float(uint32_t type) noexcept { return type == kF32 || type == kF16 || type == kBF16; }
 
-template <uint32_t Size>
-void transpose(const uint8_t* const* from, uint32_t at, uint32_t count, uint8_t* to) noexcept {
-  for (uint32_t r = 0; r < kLanes; ++r) {
-    const uint8_t* p = from[r] + at;
-    for (uint32_t e = 0; e < count; ++e) std::memcpy(to + (e * kLanes + r) * Size, p + e * Size, Size);
-  }
-}
-
 void fifth_bits(const uint8_t* const* from, uint32_t at, uint8_t* to) noexcept {
   uint64_t masks[8] = {};
   for (uint32_t r = 0; r < kLanes; ++r) {
@@ -68,14 +62,11 @@ void pack_block(const Recipe& recipe, const uint8_t* const* from, uint8_t* to) n
     if (part.kind == PartKind::kFifth) {
       fifth_bits(from, part.at, to);
     } else if (part.size == 4) {
-      transpose<4>(from, part.at, part.count, to);
+      transpose<4>(from, part.at, part.count, part.kind == PartKind::kFlip ? 0x80808080u : 0u, to);
     } else if (part.size == 2) {
-      transpose<2>(from, part.at, part.count, to);
+      transpose<2>(from, part.at, part.count, 0, to);
     } else {
-      transpose<1>(from, part.at, part.count, to);
-    }
-    if (part.kind == PartKind::kFlip) {
-      for (uint32_t i = 0; i < bytes; ++i) to[i] = static_cast<uint8_t>(to[i] ^ 0x80u);
+      transpose<1>(from, part.at, part.count, 0, to);
     }
     to += bytes;
   }
