@@ -23,21 +23,19 @@ uint64_t Model::vector_size(uint32_t i) const noexcept {
   return w.cols * w.rows;
 }
 
-uint64_t Model::lay_out() {
-  uint64_t total = 0;
+void Model::lay_out() {
   for (const uint32_t weight : schedule_.matrices) {
     const PlanWeight& w = plan_.weights[weight];
     Packed packed;
     (void)describe_packed(w.type, w.rows, w.cols, &packed);  // the schedule has declined what this refuses
     matrices_.push_back(packed);
-    matrix_at_.push_back(total);
-    total += packed.bytes();
+    matrix_at_.push_back(matrix_bytes_);
+    matrix_bytes_ += packed.bytes();
   }
   for (uint32_t i = 0; i < schedule_.vectors.size(); ++i) {
     vector_at_.push_back(vector_bytes_);
     vector_bytes_ += (vector_size(i) * sizeof(float) + 63) / 64 * 64;
   }
-  return total;
 }
 
 int32_t Model::load_vectors(const WeightReader& reader, mrt_error* err) {
@@ -86,18 +84,30 @@ int32_t Model::pack_matrix(const WeightReader& reader, uint32_t m, uint8_t* stag
   return code == MRT_OK ? MRT_OK : fail_call(err, code, "packing the weights failed");
 }
 
-int32_t Model::load(const mrt_weights& source, const volatile uint32_t* cancel, Host* host, mrt_error* err) {
-  const WeightReader reader(&source, &plan_.weights, cancel);
-  MERRITT_PLUGIN_TRY(load_vectors(reader, err));
+uint64_t Model::piece_bytes() const noexcept {
   uint64_t share = kPieceBytes;
   for (const uint32_t weight : schedule_.matrices) share = std::max(share, plan_.weights[weight].row_bytes * kLanes);
+  return share;
+}
+
+int32_t Model::pack_all(const WeightReader& reader, Host* host, mrt_error* err) {
+  const uint64_t share = piece_bytes();
   Buffer staging;
   MERRITT_PLUGIN_TRY(staging.take(host, MRT_MEM_SCRATCH, share * host->n_workers(), "packing buffers", err));
   for (uint32_t m = 0; m < matrices_.size(); ++m) {
-    matrices_[m].data = weights_.data() + matrix_at_[m];
     MERRITT_PLUGIN_TRY(pack_matrix(reader, m, staging.data(), share, *host, err));
   }
   return MRT_OK;
+}
+
+int32_t Model::load(const mrt_weights& source, const mrt_packed* packed, const volatile uint32_t* cancel, Host* host,
+                    mrt_error* err) {
+  const WeightReader reader(&source, &plan_.weights, cancel);
+  MERRITT_PLUGIN_TRY(load_vectors(reader, err));
+  for (uint32_t m = 0; m < matrices_.size(); ++m) matrices_[m].data = weights_.data() + matrix_at_[m];
+  bool taken = false;
+  MERRITT_PLUGIN_TRY(take_packed(packed, reader, *host, &taken, err));
+  return taken ? MRT_OK : pack_all(reader, host, err);
 }
 
 // One set of kernels for each distinct depth and type; a set the library does not have is left to our own kernel.
@@ -134,7 +144,7 @@ uint64_t Model::kernel_scratch_bytes() const noexcept {
   return most;
 }
 
-int32_t Model::compile(const mrt_graph* graph, const mrt_weights* weights, uint32_t flags,
+int32_t Model::compile(const mrt_graph* graph, const mrt_weights* weights, const mrt_packed* packed, uint32_t flags,
                        const volatile uint32_t* cancel, const IsaChoice& isa, Host* host, mrt_model_info* info,
                        mrt_error* err) {
   MERRITT_PLUGIN_TRY(parse_graph(graph, weights, &plan_, err));
@@ -144,14 +154,12 @@ int32_t Model::compile(const mrt_graph* graph, const mrt_weights* weights, uint3
   exact_ = (flags & MRT_COMPILE_EXACT) != 0;
   // Without a bf16 kernel of the library the panels stay f32: our own kernel knows only these.
   MERRITT_PLUGIN_TRY(build_schedule(plan_, {isa.kernels->bf16 && isa.library_bf16, exact_}, &schedule_, err));
-  const uint64_t matrix_bytes = lay_out();
+  lay_out();
   mrt_model_info answer{};
   answer.struct_size = sizeof answer;
   answer.flags = plan_.whole_sequence ? MRT_MODEL_WHOLE_SEQUENCE : 0;
-  answer.weight_bytes = matrix_bytes + vector_bytes_;
-  uint64_t share = kPieceBytes;
-  for (const uint32_t weight : schedule_.matrices) share = std::max(share, plan_.weights[weight].row_bytes * kLanes);
-  answer.peak_bytes = answer.weight_bytes + share * host->n_workers();
+  answer.weight_bytes = matrix_bytes_ + vector_bytes_;
+  answer.peak_bytes = answer.weight_bytes + piece_bytes() * host->n_workers();
   Identity()
       .add(kNumerics)
       .add(isa.level)
@@ -160,9 +168,9 @@ int32_t Model::compile(const mrt_graph* graph, const mrt_weights* weights, uint3
       .add(exact_ ? 1u : 0u)
       .write(answer.numerics);
   if ((flags & MRT_COMPILE_PLAN_ONLY) == 0) {
-    MERRITT_PLUGIN_TRY(weights_.take(host, MRT_MEM_WEIGHTS, matrix_bytes, "weights", err));
+    MERRITT_PLUGIN_TRY(weights_.take(host, MRT_MEM_WEIGHTS, matrix_bytes_, "weights", err));
     MERRITT_PLUGIN_TRY(vectors_.take(host, MRT_MEM_WEIGHTS, vector_bytes_, "weights", err));
-    MERRITT_PLUGIN_TRY(load(source, cancel, host, err));
+    MERRITT_PLUGIN_TRY(load(source, packed, cancel, host, err));
     MERRITT_PLUGIN_TRY(make_kernels(err));
   }
   return give_struct(answer, info, "mrt_model_info", err);

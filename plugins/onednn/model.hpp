@@ -17,8 +17,13 @@ namespace merritt::onednn {
 
 class Model {
  public:
-  int32_t compile(const mrt_graph* graph, const mrt_weights* weights, uint32_t flags, const volatile uint32_t* cancel,
-                  const IsaChoice& isa, plugin::Host* host, mrt_model_info* info, mrt_error* err);
+  /// packed: null, or where the host may have the packed bytes.
+  int32_t compile(const mrt_graph* graph, const mrt_weights* weights, const mrt_packed* packed, uint32_t flags,
+                  const volatile uint32_t* cancel, const IsaChoice& isa, plugin::Host* host, mrt_model_info* info,
+                  mrt_error* err);
+  /// What of it a host may keep: the packed matrices.
+  mrt_packed_layout packed_layout() const noexcept;
+  int32_t export_bytes(uint64_t offset, void* dst, uint64_t bytes, mrt_error* err) const noexcept;
 
   const plugin::Plan& plan() const noexcept { return plan_; }
   const Schedule& schedule() const noexcept { return schedule_; }
@@ -33,8 +38,13 @@ class Model {
   void kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t bytes) const noexcept;
 
  private:
-  uint64_t lay_out();
-  int32_t load(const mrt_weights& source, const volatile uint32_t* cancel, plugin::Host* host, mrt_error* err);
+  void lay_out();
+  uint64_t piece_bytes() const noexcept;
+  int32_t load(const mrt_weights& source, const mrt_packed* packed, const volatile uint32_t* cancel, plugin::Host* host,
+               mrt_error* err);
+  int32_t pack_all(const plugin::WeightReader& reader, plugin::Host* host, mrt_error* err);
+  int32_t take_packed(const mrt_packed* packed, const plugin::WeightReader& reader, const plugin::Host& host,
+                      bool* taken, mrt_error* err);
   int32_t load_vectors(const plugin::WeightReader& reader, mrt_error* err);
   int32_t pack_matrix(const plugin::WeightReader& reader, uint32_t m, uint8_t* staging, uint64_t staging_bytes,
                       const plugin::Host& host, mrt_error* err);
@@ -46,7 +56,7 @@ class Model {
   bool exact_ = false;
   std::vector<Packed> matrices_;
   std::vector<uint64_t> matrix_at_, vector_at_;
-  uint64_t vector_bytes_ = 0;
+  uint64_t matrix_bytes_ = 0, vector_bytes_ = 0;
   plugin::Buffer weights_, vectors_;
   std::vector<MatrixKernel> kernels_;
 };

@@ -20,6 +20,9 @@ namespace merritt::onednn {
 
 inline constexpr uint32_t kLanes = 16;
 
+/// Changes with the order of the bytes below: a host may have kept older ones.
+inline constexpr char kPackedLayout[] = "onednn.rows16/1";
+
 struct Packed {
   uint32_t type = 0;
   uint32_t blocks = 0;  // along the input

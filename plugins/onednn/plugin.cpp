@@ -25,6 +25,38 @@ int32_t kernel_name(mrt_model* model, uint32_t node, uint32_t row_class, char* n
   return give_kernel_name(name, name_bytes, text, err);
 }
 
+int32_t compile(mrt_device* device, const mrt_graph* graph, const mrt_weights* weights, const mrt_packed* packed,
+                uint32_t flags, const volatile uint32_t* cancel, mrt_model_info* info, mrt_model** out,
+                mrt_error* err) {
+  MERRITT_PLUGIN_TRY(check_compile_flags(flags, err));
+  mrt_packed kept{};
+  if (packed != nullptr) {
+    MERRITT_PLUGIN_TRY(take_struct(packed, &kept, "mrt_packed", err));
+    if (kept.open == nullptr || kept.read == nullptr) {
+      return fail_call(err, MRT_INVALID_ARGUMENT, "mrt_packed.open or .read is null");
+    }
+  }
+  auto model = std::make_unique<mrt_model>();
+  model->device = device;
+  MERRITT_PLUGIN_TRY(model->model.compile(graph, weights, packed == nullptr ? nullptr : &kept, flags, cancel,
+                                          device->isa, &device->host, info, err));
+  if ((flags & MRT_COMPILE_PLAN_ONLY) == 0) *out = model.release();
+  return MRT_OK;
+}
+
+int32_t describe_packed_bytes(mrt_model* model, mrt_packed_layout* layout, mrt_error* err) {
+  if (layout == nullptr) return fail_call(err, MRT_INVALID_ARGUMENT, "mrt_packed_layout is null");
+  *layout = model->model.packed_layout();
+  return MRT_OK;
+}
+
+int32_t export_packed_bytes(mrt_model* model, uint64_t offset, void* dst, uint64_t bytes, mrt_error* err) {
+  return model->model.export_bytes(offset, dst, bytes, err);
+}
+
+constexpr mrt_ext_packed kPackedTable{sizeof(mrt_ext_packed), 0, &Fence<&compile>::call,
+                                      &Fence<&describe_packed_bytes>::call, &Fence<&export_packed_bytes>::call};
+
 int32_t check_slot(uint32_t slot, mrt_error* err) {
   return slot == 0 ? MRT_OK : fail_call(err, MRT_INVALID_ARGUMENT, "slot %u of 1", slot);
 }
@@ -62,12 +94,7 @@ struct OneDnn {
 
   static int32_t model_compile(mrt_device* device, const mrt_graph* graph, const mrt_weights* weights, uint32_t flags,
                                const volatile uint32_t* cancel, mrt_model_info* info, mrt_model** out, mrt_error* err) {
-    MERRITT_PLUGIN_TRY(check_compile_flags(flags, err));
-    auto model = std::make_unique<mrt_model>();
-    model->device = device;
-    MERRITT_PLUGIN_TRY(model->model.compile(graph, weights, flags, cancel, device->isa, &device->host, info, err));
-    if ((flags & MRT_COMPILE_PLAN_ONLY) == 0) *out = model.release();
-    return MRT_OK;
+    return compile(device, graph, weights, nullptr, flags, cancel, info, out, err);
   }
   static void model_destroy(mrt_model* model) { delete model; }
 
@@ -159,6 +186,7 @@ struct OneDnn {
   }
 
   static const void* extension(const char* name, uint32_t name_len) {
+    if (is_extension(name, name_len, MRT_EXT_PACKED)) return &kPackedTable;
     return is_extension(name, name_len, MRT_EXT_TRACE) ? &kTraceTable<&kernel_name> : nullptr;
   }
 };

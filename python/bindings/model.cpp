@@ -41,7 +41,7 @@ class ProgressWatch {
 
 PyModel load(PyEngine& engine, const std::string& path, const std::string& backend, uint32_t kv_type,
              uint32_t context_max, uint32_t sequences_max, uint32_t step_tokens_max, uint32_t page_tokens,
-             uint64_t kv_bytes, py::object progress) {
+             uint64_t kv_bytes, const std::string& pack_cache, py::object progress) {
   ProgressWatch watch(std::move(progress));
   ModelOptions options;
   options.backend = backend;
@@ -51,6 +51,7 @@ PyModel load(PyEngine& engine, const std::string& path, const std::string& backe
   options.step_tokens_max = step_tokens_max;
   options.page_tokens = page_tokens;
   options.kv_bytes = kv_bytes;
+  options.pack_cache = pack_cache;
   options.progress = [&](float fraction) { return watch.report(fraction); };
   auto loaded = [&] {
     const py::gil_scoped_release released;
@@ -86,6 +87,7 @@ py::dict info(PyModel& model) {
   out["kv_bytes_per_token"] = info.kv_bytes_per_token;
   out["file_bytes"] = info.file_bytes;
   out["weight_bytes"] = info.weight_bytes;
+  out["from_pack_cache"] = (info.flags & MERRITT_MODEL_FROM_PACK) != 0;
   return out;
 }
 
@@ -128,7 +130,7 @@ void bind_model(py::module_& module) {
   py::class_<PyModel>(module, "Model", py::module_local())
       .def(py::init(&load), py::arg("engine"), py::arg("path"), py::kw_only(), py::arg("backend"), py::arg("kv_type"),
            py::arg("context_max"), py::arg("sequences_max"), py::arg("step_tokens_max"), py::arg("page_tokens"),
-           py::arg("kv_bytes"), py::arg("progress"))
+           py::arg("kv_bytes"), py::arg("pack_cache"), py::arg("progress"))
       .def("info", &info)
       .def("tokenize", &tokenize, py::arg("text"), py::arg("flags"))
       .def("detokenize", &detokenize, py::arg("tokens"), py::arg("flags"))

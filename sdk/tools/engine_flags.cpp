@@ -46,6 +46,15 @@ int preference(const std::string& path) {
   return file == "libmerritt_reference.so" ? 2 : 1;
 }
 
+// As an absolute path without links; made for this user alone when there is none.
+std::string private_folder(const std::string& folder) {
+  std::error_code failed;
+  if (fs::create_directory(folder, failed)) fs::permissions(folder, fs::perms::owner_all, failed);
+  const fs::path real = fs::canonical(folder, failed);
+  if (failed) throw with_fix(folder + ": " + failed.message(), "name a folder that can be made with --pack-cache");
+  return real.string();
+}
+
 std::string joined(const std::vector<std::string>& parts) {
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
@@ -69,6 +78,8 @@ void add_model_flags(CLI::App& verb, ModelFlags& flags, bool model_required) {
   if (model_required) model->required();
   verb.add_option("--context", flags.context_max, "Longest sequence in tokens, by default min(the model's, 4096)");
   verb.add_option("--kv-type", flags.kv_type, "Element type of the KV cache")->check(CLI::IsMember(names_of(kKvTypes)));
+  verb.add_option("--pack-cache", flags.pack_cache,
+                  "Folder to keep packed weights in for the next load, made when missing; yours alone");
   add_engine_flags(verb, flags.engine);
 }
 
@@ -175,6 +186,7 @@ Model load_model(Engine& engine, const ModelFlags& flags, const ModelOptions& ex
   options.kv_type = kKvTypes.at(flags.kv_type);
   options.context_max = flags.context_max;
   if (flags.sequences_max != 0) options.sequences_max = flags.sequences_max;
+  if (!flags.pack_cache.empty()) options.pack_cache = private_folder(flags.pack_cache);
   Progress progress("loading " + fs::path(flags.model).filename().string());
   options.progress = [&](float fraction) {
     progress.at(fraction);

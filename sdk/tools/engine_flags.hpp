@@ -24,6 +24,7 @@ struct ModelFlags {
   EngineFlags engine;
   std::string model;
   std::string kv_type = "default";
+  std::string pack_cache;  // empty = none
   uint32_t context_max = 0;
   uint32_t sequences_max = 0;
 };

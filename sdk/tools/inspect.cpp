@@ -49,6 +49,7 @@ Json loaded_json(const ModelInfo& info) {
           {"add_bos", (info.flags & MERRITT_MODEL_ADD_BOS) != 0},
           {"context_max", info.context_max},
           {"weight_bytes", info.weight_bytes},
+          {"from_pack_cache", (info.flags & MERRITT_MODEL_FROM_PACK) != 0},
           {"kv_groups", info.kv_groups},
           {"kv_pages", info.kv_pages},
           {"page_tokens", info.page_tokens},

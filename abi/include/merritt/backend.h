@@ -347,6 +347,35 @@ typedef struct mrt_ext_trace {
                            mrt_error *err);                                                          /* [any] */
 } mrt_ext_trace;
 
+/* Packed weights that the host keeps between runs, so that a later compile reads what an earlier one made. The host owns
+ * the store and answers a read only with bytes that this very plugin exported for the same file; the plugin says by its
+ * layout which bytes it can take: equal layout = the same meaning of every byte. Weights that are not in the packed bytes
+ * (norms, biases) come from mrt_weights as ever. */
+#define MRT_EXT_PACKED "weights.packed/1"
+typedef struct mrt_packed_layout {  /* frozen */
+    uint8_t layout[16];
+    uint64_t bytes;                 /* 0 = this model has nothing to keep */
+} mrt_packed_layout;
+typedef struct mrt_packed {         /* borrowed during the compile */
+    uint32_t struct_size, reserved;
+    void *ctx;
+    /* [setup] Asked once: MRT_OK and the size of its chunks, or MRT_NOT_FOUND: then the weights are packed. */
+    int32_t (*open)(void *ctx, const mrt_packed_layout *layout, uint64_t *chunk_bytes, mrt_error *err);
+    /* [any] One whole chunk: offset is a multiple of chunk_bytes, len chunk_bytes or what is left. On a failure (the
+     * store was tampered with, its disk is going) dst is zeros, and the plugin packs all weights from mrt_weights. */
+    int32_t (*read)(void *ctx, uint64_t offset, void *dst, uint64_t len, mrt_error *err);
+} mrt_packed;
+typedef struct mrt_ext_packed {
+    uint32_t struct_size, reserved;
+    /* [setup] model_compile with packed bytes where the host has them; the same model to the bit. */
+    int32_t (*compile)(mrt_device *dev, const mrt_graph *graph, const mrt_weights *weights, const mrt_packed *packed,
+                       uint32_t flags, const volatile uint32_t *cancel, mrt_model_info *info, mrt_model **out,
+                       mrt_error *err);
+    /* [any] The layout as `open` was asked for it, and bytes [offset, offset + len) of the compiled model. */
+    int32_t (*describe)(mrt_model *model, mrt_packed_layout *layout, mrt_error *err);
+    int32_t (*export_bytes)(mrt_model *model, uint64_t offset, void *dst, uint64_t len, mrt_error *err);
+} mrt_ext_packed;
+
 /* CUDA co-residence: run on the host's stream instead of the plugin's. The primary context is retained, the current
  * device restored after each call, nothing is reset. stream is a CUstream, borrowed until program_destroy. */
 #define MRT_EXT_CUDA_STREAM "cuda.stream/1"

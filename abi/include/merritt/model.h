@@ -36,12 +36,20 @@ typedef struct merritt_model_options {
     uint32_t reserved;              /* 0 */
     merritt_progress_fn progress;
     void *progress_user;
+    /* Pack cache: an absolute directory of this user, writable by nobody else, in which the weights are kept as the
+     * backend packs them, for the next load of the same file; NULL = nothing is kept. A pack that is not as this
+     * installation wrote it is not used, whoever wrote it, and one that cannot be written is done without: both are
+     * logged. Backends that cannot keep packs load as ever. */
+    const char *pack_cache;
+    size_t pack_cache_length;
+    const uint8_t *pack_cache_key;  /* the key packs are checked under; NULL = that of the file "key", made there */
+    size_t pack_cache_key_length;   /* 32, or 0 */
 } merritt_model_options;
 
 /* Effect: reads a GGUF file with pread (it is never mapped), compiles it on a backend and makes its KV pool. The engine
  * must have a backend loaded. Blocks; other threads go on. Errors: NOT_FOUND, CORRUPT (says which field), UNSUPPORTED (an
- * architecture, tensor type or option nobody offers, by name), OUT_OF_MEMORY (with both numbers), CANCELLED, BACKEND.
- * Since 0.1. */
+ * architecture, tensor type or option nobody offers, by name), OUT_OF_MEMORY (with both numbers), CANCELLED, BACKEND,
+ * PERMISSION_DENIED (the pack cache's directory or key is not this user's alone). Since 0.1. */
 MERRITT_API int32_t merritt_model_load(merritt_engine engine, const char *path, size_t path_length,
                                        const merritt_model_options *options, merritt_model *out, merritt_error **error);
 /* Effect: ends the model's sessions and returns every byte. Errors: NOT_FOUND. Since 0.1. */
@@ -72,6 +80,7 @@ typedef struct merritt_model_info {
     char quantization[64];          /* summary such as "Q5_0 81, Q4_K 27, F32 109" */
 } merritt_model_info;
 #define MERRITT_MODEL_ADD_BOS 1
+#define MERRITT_MODEL_FROM_PACK 2       /* the weights came from the pack cache */
 /* Fills *out up to out->struct_size. Since 0.1. */
 MERRITT_API int32_t merritt_model_info_get(merritt_model model, merritt_model_info *out, merritt_error **error);
 

@@ -46,6 +46,7 @@ class Model:
         step_tokens_max: int,
         page_tokens: int,
         kv_bytes: int,
+        pack_cache: str,
         progress: Optional[Callable[[float], None]],
     ) -> None: ...
     def info(self) -> dict[str, Any]: ...

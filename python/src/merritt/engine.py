@@ -90,9 +90,14 @@ class Engine(Handle):
         page_tokens: int = 0,
         kv_type: str = "default",
         kv_bytes: int = 0,
+        pack_cache: StrPath | None = None,
         progress: bool | None = None,
     ) -> Model:
-        """Reads and compiles a GGUF file. Zeros are defaults; progress None shows a bar when somebody can see it."""
+        """Reads and compiles a GGUF file. Zeros are defaults; progress None shows a bar when somebody can see it.
+
+        pack_cache is an absolute folder of this user alone: the weights are kept there as the backend packs them, and the
+        next load of the same file reads them back, checked. None keeps nothing.
+        """
         if kv_type not in KV_TYPES:
             raise ValueError(f"kv_type is {kv_type!r}; one of {', '.join(KV_TYPES)}")
         bar = LoadProgress(pathlib.Path(path).name, progress)
@@ -107,6 +112,7 @@ class Engine(Handle):
                 step_tokens_max=step_tokens_max,
                 page_tokens=page_tokens,
                 kv_bytes=kv_bytes,
+                pack_cache="" if pack_cache is None else os.fspath(pack_cache),
                 progress=bar.report,
             )
         finally:

@@ -28,6 +28,8 @@ struct ModelOptions {
   uint32_t page_tokens = 0;               // 0 = 64
   uint64_t kv_bytes = 0;                  // 0 = 4 sequences of context_max
   std::function<bool(float)> progress{};  // false cancels the load; must not throw
+  std::string pack_cache{};               // absolute directory for packed weights; empty = none are kept
+  std::vector<uint8_t> pack_cache_key{};  // 32 bytes; empty = the key of that directory
 };
 
 struct Message {
@@ -65,6 +67,10 @@ class Model : public detail::Handle<merritt_model, merritt_model_destroy> {
       raw.progress = &forward_progress;
       raw.progress_user = const_cast<std::function<bool(float)>*>(&options.progress);
     }
+    raw.pack_cache = options.pack_cache.empty() ? nullptr : options.pack_cache.data();
+    raw.pack_cache_length = options.pack_cache.size();
+    raw.pack_cache_key = options.pack_cache_key.empty() ? nullptr : options.pack_cache_key.data();
+    raw.pack_cache_key_length = options.pack_cache_key.size();
     Model model;
     auto made = detail::call(
         [&](merritt_error** e) { return merritt_model_load(engine, path.data(), path.size(), &raw, &model.raw_, e); });

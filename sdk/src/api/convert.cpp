@@ -75,7 +75,8 @@ merritt_model_info model_info(const engine::Model& model) {
   }
   info.bos = model.tokenizer->bos();
   info.eos = model.tokenizer->eos();
-  info.flags = model.tokenizer->adds_bos() ? MERRITT_MODEL_ADD_BOS : 0;
+  info.flags =
+      (model.tokenizer->adds_bos() ? MERRITT_MODEL_ADD_BOS : 0) | (model.from_pack_cache ? MERRITT_MODEL_FROM_PACK : 0);
   copy_text(info.architecture, file.architecture);
   copy_text(info.name, file.name);
   copy_text(info.backend, model.backend_id);

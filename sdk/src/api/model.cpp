@@ -32,6 +32,21 @@ Status read_model_options(const merritt_model_options* in, engine::ModelLoadOpti
   if (options.step_tokens_max != 0) out.compile.step_tokens_max = options.step_tokens_max;
   if (options.page_tokens != 0) out.compile.page_tokens = options.page_tokens;
   out.compile.kv_bytes = options.kv_bytes;
+  std::string_view directory;
+  MERRITT_CHECK(
+      read_string(options.pack_cache, options.pack_cache_length, limits::kPathBytesMax, "pack_cache", directory));
+  out.pack_cache = directory;
+  if (options.pack_cache_key_length != 0) {
+    if (options.pack_cache_key == nullptr) return invalid("pack_cache_key is NULL and has a length");
+    if (directory.empty()) return invalid("pack_cache_key is given without a pack_cache");
+    if (options.pack_cache_key_length != model::pack::kKeyBytes) {
+      return invalid("pack_cache_key has " + std::to_string(options.pack_cache_key_length) + " bytes; it must have " +
+                     std::to_string(model::pack::kKeyBytes));
+    }
+    out.pack_cache_key =
+        secret::SecretBytes(std::as_bytes(std::span(options.pack_cache_key, options.pack_cache_key_length)));
+    if (!out.pack_cache_key.ok()) return Status(Code::kOutOfMemory, "there is no memory for the pack cache's key");
+  }
   if (options.progress != nullptr) {
     out.progress = [call = options.progress, user = options.progress_user](float f) { return call(user, f) != 0; };
   }

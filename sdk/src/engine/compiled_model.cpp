@@ -30,13 +30,13 @@ Result<std::unique_ptr<CompiledModel>> CompiledModel::create(std::shared_ptr<bac
                                                              const model::ModelFile& file,
                                                              const CompileOptions& options,
                                                              model::WeightSource::Progress progress,
-                                                             const volatile uint32_t* cancel) {
+                                                             const volatile uint32_t* cancel, PackedWeights* packed) {
   std::unique_ptr<CompiledModel> compiled(new CompiledModel(std::move(device)));
   if (compiled->device_lost()) return compiled->lost_status();
   compiled->windows_ = cache_windows(file.graph);
   compiled->vocabulary_ = file.info.vocabulary;
   compiled->cancel_grace_ns_ = options.cancel_grace_ns;
-  MERRITT_CHECK(compiled->compile(file, std::move(progress), cancel));
+  MERRITT_CHECK(compiled->compile(file, std::move(progress), cancel, packed));
   compiled->policy_.struct_size = sizeof(mrt_kv_policy);
   compiled->policy_.page_tokens = options.page_tokens;
   MERRITT_CHECK(compiled->choose_kv_type(options));
@@ -81,16 +81,28 @@ Status CompiledModel::lost_status() const {
 }
 
 Status CompiledModel::compile(const model::ModelFile& file, model::WeightSource::Progress progress,
-                              const volatile uint32_t* cancel) {
-  const model::WeightSource source(file, std::move(progress));
+                              const volatile uint32_t* cancel, PackedWeights* packed) {
+  model::WeightSource source(file, std::move(progress));
   const mrt_graph graph = file.graph.view();
   const mrt_weights weights = source.view();
   mrt_error error{};
   mrt_model* made = nullptr;
   info_.struct_size = sizeof(mrt_model_info);
-  const int32_t code =
-      device_->table().model_compile(device_->handle(), &graph, &weights, 0, cancel, &info_, &made, &error);
-  return take_made(device_->status(code, error), made, &model_, "model", device_->plugin().id());
+  const bool keeps = packed != nullptr && packed->extension() != nullptr;
+  int32_t code = MRT_OK;
+  if (keeps) {
+    const mrt_packed view = packed->view(source);
+    code = backend::fenced(packed->extension()->compile, device_->handle(), &graph, &weights, &view, uint32_t{0},
+                           cancel, &info_, &made, &error);
+  } else {
+    code = device_->table().model_compile(device_->handle(), &graph, &weights, 0, cancel, &info_, &made, &error);
+  }
+  MERRITT_CHECK(take_made(device_->status(code, error), made, &model_, "model", device_->plugin().id()));
+  from_pack_cache_ = keeps && packed->used();
+  if (keeps && !from_pack_cache_) {
+    packed->keep(model_, [cancel] { return cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0; });
+  }
+  return {};
 }
 
 // What a pool of the policy would be, checked. *code is the backend's own.

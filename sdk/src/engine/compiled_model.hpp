@@ -13,6 +13,7 @@
 
 #include "backend/device.hpp"
 #include "base/status.hpp"
+#include "engine/packed_weights.hpp"
 #include "kv/page_pool.hpp"
 #include "merritt/backend.h"
 #include "model/model_file.hpp"
@@ -36,15 +37,18 @@ struct CompileOptions {
 
 class CompiledModel final : public kv::PageVerbs {
  public:
+  // packed: null = the weights are packed from the file.
   static Result<std::unique_ptr<CompiledModel>> create(std::shared_ptr<backend::Device> device,
                                                        const model::ModelFile& file, const CompileOptions& options,
                                                        model::WeightSource::Progress progress,
-                                                       const volatile uint32_t* cancel = nullptr);
+                                                       const volatile uint32_t* cancel = nullptr,
+                                                       PackedWeights* packed = nullptr);
   ~CompiledModel() override;
   CompiledModel(const CompiledModel&) = delete;
   CompiledModel& operator=(const CompiledModel&) = delete;
 
   const mrt_staging& staging() const { return staging_; }
+  bool from_pack_cache() const { return from_pack_cache_; }
   const mrt_model_info& info() const { return info_; }
   const mrt_kv_spec& kv_spec() const { return spec_; }
   const mrt_kv_policy& kv_policy() const { return policy_; }
@@ -78,7 +82,8 @@ class CompiledModel final : public kv::PageVerbs {
 
  private:
   explicit CompiledModel(std::shared_ptr<backend::Device> device) : device_(std::move(device)) {}
-  Status compile(const model::ModelFile& file, model::WeightSource::Progress progress, const volatile uint32_t* cancel);
+  Status compile(const model::ModelFile& file, model::WeightSource::Progress progress, const volatile uint32_t* cancel,
+                 PackedWeights* packed);
   Status ask_kv_spec(int32_t* code);
   Status choose_kv_type(const CompileOptions& options);
   Status size_pool(const CompileOptions& options);
@@ -101,6 +106,7 @@ class CompiledModel final : public kv::PageVerbs {
   std::vector<uint32_t> windows_;  // of the graph's KV groups
   uint32_t vocabulary_ = 0;
   uint64_t cancel_grace_ns_ = 0;
+  bool from_pack_cache_ = false;
   bool step_open_ = false;  // prepared, and neither committed nor aborted
   bool abandoned_ = false;
 };

@@ -34,6 +34,7 @@
 #include "engine/session.hpp"
 #include "engine/watchdog.hpp"
 #include "observe/log.hpp"
+#include "secret/secret_bytes.hpp"
 #include "tenant/tenant.hpp"
 
 namespace merritt::engine {
@@ -54,6 +55,8 @@ struct ModelLoadOptions {
   std::string path;
   std::string backend;                  // empty = the first that accepts the model
   CompileOptions compile;               // zeros = defaults
+  std::string pack_cache;               // directory of packed weights; empty = none are kept
+  secret::SecretBytes pack_cache_key;   // empty = that of the directory
   std::function<bool(float)> progress;  // true = cancel
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loading and unloading a model, on the caller's thread; the step thread only gets the finished object.
 #include <algorithm>
+#include <optional>
 
 #include "base/limits.hpp"
 #include "engine/engine.hpp"
@@ -71,11 +72,19 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   MERRITT_TRY(model->tokenizer, tokens::Tokenizer::create(std::move(vocabulary)));
   MERRITT_CHECK(attach_chat_template(*model, chat_template));
 
+  std::optional<model::pack::PackCache> packs;
+  if (!options.pack_cache.empty()) {
+    MERRITT_TRY(packs, model::pack::PackCache::open(options.pack_cache, options.pack_cache_key.span()));
+  }
   Status refusal;
   for (const auto& device : devices) {
-    auto compiled = CompiledModel::create(device, *model->file, options.compile, options.progress, stop_.address());
+    std::optional<PackedWeights> packed;
+    if (packs) packed.emplace(*packs, *model->file, options.path, *device, *log_);
+    auto compiled = CompiledModel::create(device, *model->file, options.compile, options.progress, stop_.address(),
+                                          packed ? &*packed : nullptr);
     if (compiled.ok()) {
       model->compiled = std::move(compiled).value();
+      model->from_pack_cache = model->compiled->from_pack_cache();
       model->backend_id = device->plugin().id();
       break;
     }

@@ -36,6 +36,7 @@ class Model {
   std::string chat_template_name = "none";              // "model", "builtin:gemma", "none"
   std::string chat_template_problem;                    // why there is none, when the file carries one
   std::string backend_id;
+  bool from_pack_cache = false;
   uint32_t context_max = 0;
   uint32_t sequences_max = 0;
 

@@ -28,6 +28,8 @@ class WeightSource {
   WeightSource& operator=(const WeightSource&) = delete;
 
   mrt_weights view() const;
+  // Counts bytes that came from elsewhere in the place of these. True = the load was cancelled.
+  bool note_read(uint64_t len) { return cancelled_.load(std::memory_order_relaxed) || report(len); }
   uint64_t bytes_total() const { return bytes_total_; }
   uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }
 

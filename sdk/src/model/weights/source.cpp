@@ -56,6 +56,13 @@ class FileSource final : public Source {
     return {};
   }
 
+  std::optional<FileState> file_state() const override {
+    struct stat info {};
+    if (::fstat(fd_, &info) != 0) return std::nullopt;
+    const auto ns = [](const timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; };
+    return FileState{static_cast<uint64_t>(info.st_size), info.st_dev, info.st_ino, ns(info.st_mtim), ns(info.st_ctim)};
+  }
+
  private:
   int fd_;
   uint64_t size_;

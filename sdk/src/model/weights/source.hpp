@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,13 @@
 #include "base/status.hpp"
 
 namespace merritt::model::weights {
+
+// What changes whenever the bytes of a file do; the change time no program can set.
+struct FileState {
+  uint64_t size = 0, device = 0, inode = 0;
+  int64_t modified_ns = 0, changed_ns = 0;  // since 1970
+  bool operator==(const FileState&) const = default;
+};
 
 class Source {
  public:
@@ -25,6 +33,8 @@ class Source {
   virtual uint64_t size() const = 0;
   // All of `out` from `offset`, or an error: corrupt when the bytes are not there (any more).
   virtual Status read(uint64_t offset, std::span<std::byte> out) const = 0;
+  // Of the file behind it, now; nothing when there is none.
+  virtual std::optional<FileState> file_state() const { return std::nullopt; }
 };
 
 // A regular file, opened read-only and close-on-exec. A directory, device or pipe is refused.
