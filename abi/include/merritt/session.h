@@ -80,8 +80,8 @@ typedef struct merritt_request_options {
     const int32_t *stop_tokens;
     uint32_t n_stop_tokens;
     uint32_t reserved;                  /* 0 */
-    uint32_t speculate_max;             /* draft tokens in one step, guessed from the prompt and the output so far, for
-                                           text that repeats itself; the tokens are those of 0, which is off */
+    uint32_t speculate_max;             /* guessed tokens a step may run, at most 64; 0 = off. For output that repeats
+                                           its prompt or itself; it stays the same and comes sooner */
     uint32_t reserved_2;                /* 0 */
 } merritt_request_options;
 #define MERRITT_REQUEST_IGNORE_EOS 1    /* end-of-generation tokens do not end the generation */
