@@ -25,7 +25,7 @@ Status check_length(const Session& session, const RequestParams& params) {
 
 // Samplers are made here and not at submit: one needs megabytes where the vocabulary is large, and a queue of requests
 // must not hold that for each.
-Status make_choices_of(const Model& model, Request& request) {
+Status make_choices_of(const Model& model, Request& request, const sampling::RowKernels& kernels) {
   const RequestParams& params = request.params;
   const Session& session = *request.session;
   // A text that begins here begins without the blank SentencePiece puts before a text.
@@ -38,7 +38,7 @@ Status make_choices_of(const Model& model, Request& request) {
   for (uint32_t c = 0; c < params.n; ++c) {
     Choice& choice = request.choices[c];
     MERRITT_TRY(choice.sampler, sampling::Sampler::create(params.sampling, model.file->info.vocabulary, end_tokens, c,
-                                                          model.context_max));
+                                                          model.context_max, kernels));
     if (params.speculate_max != 0) {
       const size_t history_max = session.length + params.prompt.size() + request.max_new_tokens;
       choice.lookup = std::make_unique<sampling::PromptLookup>(static_cast<uint32_t>(history_max));
@@ -108,7 +108,7 @@ bool Engine::make_choices(Model& model, const scheduler::BatchPlan& plan) {
     if (found == model.requests.end() || found->second->params.eval.logits != nullptr) continue;
     Status outcome;
     try {
-      outcome = make_choices_of(model, *found->second);
+      outcome = make_choices_of(model, *found->second, sampling::row_kernels(isa_max_));
     } catch (const std::bad_alloc&) {
       outcome = Status(Code::kOutOfMemory, "no memory for the samplers of this request");
     }

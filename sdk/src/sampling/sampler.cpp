@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 
-#include "sampling/exponential.hpp"
 #include "sampling/random.hpp"
 
 namespace merritt::sampling {
@@ -18,39 +18,22 @@ constexpr float kFiniteMax = std::numeric_limits<float>::max();
 // An edited logit that left the range of float: the end of the range. Only what was forbidden stays infinite.
 float kept_finite(float logit) { return std::clamp(logit, -kFiniteMax, kFiniteMax); }
 
-// x - x is 0 for every finite x and NaN for all others.
-bool all_finite(std::span<const float> logits) {
-  float sum = 0;
-  for (const float x : logits) sum += x - x;
-  return sum == 0;
-}
+// Sorting this many is cheaper than another pass over a large vocabulary.
+constexpr uint32_t kHeadFew = 64, kHeadMax = 1024;
 
-float largest(std::span<const float> logits) {
-  float peak = kForbidden;
-  for (const float x : logits) peak = x > peak ? x : peak;
-  return peak;
+uint32_t best_max(const SamplingParams& params) {
+  if (params.temperature == 0 || (params.top_k == 0 && params.top_p == 1)) return 0;
+  return params.top_k == 0 ? kHeadMax : std::min(params.top_k, kHeadMax);
 }
-
-// The sum of exp((x - peak) * scale), in blocks: float inside a block, double over blocks.
-double sum_exp(std::span<const float> logits, float peak, float scale) {
-  constexpr size_t kBlock = 256;
-  double total = 0;
-  for (size_t first = 0; first < logits.size(); first += kBlock) {
-    const size_t last = std::min(logits.size(), first + kBlock);
-    float sum = 0;
-    for (size_t i = first; i < last; ++i) sum += exp_nonpositive((logits[i] - peak) * scale);
-    total += sum;
-  }
-  return total;
-}
+bool selects(const SamplingParams& params) { return params.top_k == 0 || params.top_k > kHeadMax; }
 
 }  // namespace
 
 Result<std::unique_ptr<Sampler>> Sampler::create(const SamplingParams& params, uint32_t vocabulary,
                                                  std::span<const int32_t> end_tokens, uint32_t choice,
-                                                 uint32_t history_max) {
+                                                 uint32_t history_max, const RowKernels& kernels) {
   MERRITT_CHECK(params.validate(vocabulary));
-  std::unique_ptr<Sampler> sampler(new Sampler(params, vocabulary, end_tokens, choice));
+  std::unique_ptr<Sampler> sampler(new Sampler(params, vocabulary, end_tokens, choice, kernels));
   const bool penalties = sampler->penalties_;
   if (penalties) sampler->history_.reserve(history_max);
   sampler->edited_.reserve(params.logit_bias.size() + (penalties ? std::min(history_max, vocabulary) : 0));
@@ -58,14 +41,15 @@ Result<std::unique_ptr<Sampler>> Sampler::create(const SamplingParams& params, u
 }
 
 Sampler::Sampler(const SamplingParams& params, uint32_t vocabulary, std::span<const int32_t> end_tokens,
-                 uint32_t choice)
+                 uint32_t choice, const RowKernels& kernels)
     : params_(params),
       vocabulary_(vocabulary),
       choice_(choice),
       penalties_(params.repetition_penalty != 1 || params.frequency_penalty != 0 || params.presence_penalty != 0),
-      end_tokens_(end_tokens.begin(), end_tokens.end()) {
+      scale_(params.temperature == 0 ? 1 : 1.0f / params.temperature),
+      end_tokens_(end_tokens.begin(), end_tokens.end()),
+      row_(vocabulary, kernels, best_max(params), selects(params)) {
   if (penalties_) counts_.resize(vocabulary);
-  if (params.temperature > 0 && (params.top_k != 0 || params.top_p < 1)) candidates_.reserve(vocabulary);
 }
 
 void Sampler::accept_prompt(int32_t token) {
@@ -84,39 +68,34 @@ Result<Drawn> Sampler::sample(std::span<float> logits, const TokenMask* mask) {
     return Status(Code::kInternal, "there are " + std::to_string(logits.size()) + " logits for a vocabulary of " +
                                        std::to_string(vocabulary_));
   }
-  if (!all_finite(logits)) {
+  if (!row_.scan(logits)) {
     return Status(Code::kBackend, "the backend computed logits that are not finite for this sequence");
   }
-  const float raw_peak = largest(logits);
-  const double raw_sum = sum_exp(logits, raw_peak, 1);
   // The raw logit of the token drawn is needed after the chain has overwritten it, so every edit is remembered by
   // value: bias and penalties touch few tokens; their raw values are put aside here.
   edited_.clear();
   bias(logits);
   if (penalties_) penalise(logits);
   forbid(logits, mask);
-  const float peak = largest(logits);
+  row_.refresh();
+  const float peak = row_.peak();
   if (peak == kForbidden) {
     return Status(Code::kInvalidArgument, "logit_bias, min_tokens and mask together forbid every token");
   }
-  int32_t token = -1;
-  if (params_.temperature == 0) {
-    token = static_cast<int32_t>(std::find(logits.begin(), logits.end(), peak) - logits.begin());
-  } else {
-    token = draw(logits, peak);
-  }
+  const int32_t token = params_.temperature == 0 ? row_.argmax() : draw(peak);
   if (token < 0) return Status(Code::kInternal, "no token could be drawn from logits that are finite");
   float raw = logits[static_cast<size_t>(token)];
   for (size_t i = edited_.size(); i != 0; --i) {
     if (edited_[i - 1].token == token) raw = edited_[i - 1].logit;  // the first edit is looked at last
   }
-  return Drawn{token, static_cast<float>(raw - raw_peak - std::log(raw_sum))};
+  return Drawn{token, static_cast<float>(raw - row_.log_sum_exp())};
 }
 
 void Sampler::bias(std::span<float> logits) {
   for (const auto& [token, bias] : params_.logit_bias) {
     float& logit = logits[static_cast<size_t>(token)];
     edited_.push_back({logit, token});
+    row_.touch(token);
     const bool forbidden = bias == kForbidden || logit == kForbidden;
     logit = forbidden ? kForbidden : kept_finite(logit + bias);
   }
@@ -140,6 +119,7 @@ void Sampler::penalise(std::span<float> logits) {
     seen = 0;
     float& logit = logits[static_cast<size_t>(token)];
     edited_.push_back({logit, token});
+    row_.touch(token);
     if (logit == kForbidden) continue;
     logit = logit > 0 ? logit / params_.repetition_penalty : logit * params_.repetition_penalty;
     logit -= static_cast<float>(count) * params_.frequency_penalty;
@@ -148,79 +128,73 @@ void Sampler::penalise(std::span<float> logits) {
   }
 }
 
-void Sampler::forbid(std::span<float> logits, const TokenMask* mask) const {
+void Sampler::forbid(std::span<float> logits, const TokenMask* mask) {
   if (generated_ < params_.min_tokens) {
     for (const int32_t token : end_tokens_) {
-      if (token >= 0 && static_cast<size_t>(token) < logits.size()) logits[static_cast<size_t>(token)] = kForbidden;
+      if (token < 0 || static_cast<size_t>(token) >= logits.size()) continue;
+      logits[static_cast<size_t>(token)] = kForbidden;
+      row_.touch(token);
     }
   }
   if (mask == nullptr) return;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const bool allowed = i / 32 < mask->words.size() && (mask->words[i / 32] >> (i % 32) & 1) != 0;
-    if (!allowed) logits[i] = kForbidden;
+  for (size_t first = 0; first < logits.size(); first += 32) {
+    const uint32_t word = first / 32 < mask->words.size() ? mask->words[first / 32] : 0;
+    if (word == UINT32_MAX) continue;
+    const std::span<float> covered = logits.subspan(first, std::min<size_t>(32, logits.size() - first));
+    for (size_t i = 0; i < covered.size(); ++i) covered[i] = (word >> i & 1) != 0 ? covered[i] : kForbidden;
+    row_.touch(static_cast<int32_t>(first));  // groups are whole words
   }
 }
 
-int32_t Sampler::draw(std::span<const float> logits, float peak) {
+// ---- The draw
+
+// Of the likeliest, in order: how many stay until `mass` is reached, or min_p is not.
+Sampler::Head Sampler::head_of(std::span<const float> weights, double mass) const {
+  Head head{0, 0, false};
+  for (const float weight : weights) {
+    head.ended = head.kept != 0 && (head.mass >= mass || weight < params_.min_p || weight == 0);
+    if (head.ended) break;
+    head.mass += weight;
+    ++head.kept;
+  }
+  return head;
+}
+
+int32_t Sampler::draw_head(std::span<const Candidate> best, std::span<const float> weights, const Head& head,
+                           double u) {
+  double left = u * head.mass;
+  size_t i = 0;
+  for (; i + 1 < head.kept; ++i) {
+    left -= weights[i];
+    if (left < 0) break;
+  }
+  return best[i].token;
+}
+
+int32_t Sampler::draw(float peak) {
   const double u = uniform(params_.seed, choice_, generated_);
-  if (params_.top_k != 0 || params_.top_p < 1) return draw_filtered(logits, peak, u);
-  // Without an order there is nothing to sort: walk the ids, skipping what min_p leaves out.
-  const float scale = 1.0f / params_.temperature;
-  const auto weight = [&](float logit) {
-    const float w = exp_nonpositive((logit - peak) * scale);
-    return w >= params_.min_p ? w : 0.0f;
-  };
-  double total = 0;
-  for (const float logit : logits) total += weight(logit);
-  double left = u * total;
-  int32_t last = -1;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const double w = weight(logits[i]);
-    if (w == 0) continue;
-    last = static_cast<int32_t>(i);
-    left -= w;
-    if (left < 0) return last;
+  Weights weights{.peak = peak, .scale = scale_};
+  if (params_.top_k != 0 && params_.top_k <= kHeadMax) {
+    const std::span<const Candidate> best = row_.best(params_.top_k);
+    const std::span<const float> weighed = row_.weights_of(best, weights);
+    const double total = std::accumulate(weighed.begin(), weighed.end(), 0.0);
+    return draw_head(best, weighed, head_of(weighed, params_.top_p * total), u);
   }
-  return last;
-}
-
-int32_t Sampler::draw_filtered(std::span<const float> logits, float peak, double u) {
-  const auto before = [](const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
-  };
-  const float scale = 1.0f / params_.temperature;
-  candidates_.clear();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] != kForbidden) candidates_.push_back({logits[i], static_cast<int32_t>(i)});
-  }
-  if (params_.top_k != 0 && params_.top_k < candidates_.size()) {
-    std::nth_element(candidates_.begin(), candidates_.begin() + params_.top_k, candidates_.end(), before);
-    candidates_.resize(params_.top_k);
-  }
-  double total = 0;
-  for (const Candidate& c : candidates_) total += exp_nonpositive((c.logit - peak) * scale);
-  // The head is sorted in growing pieces until it holds top_p of the mass.
-  size_t sorted = 0, kept = 0;
-  double mass = 0;
-  while (kept < candidates_.size()) {
-    if (kept == sorted) {
-      const size_t next = std::min(candidates_.size(), sorted == 0 ? size_t{64} : sorted * 4);
-      const auto begin = candidates_.begin() + static_cast<ptrdiff_t>(sorted);
-      const auto middle = candidates_.begin() + static_cast<ptrdiff_t>(next);
-      std::partial_sort(begin, middle, candidates_.end(), before);
-      sorted = next;
+  if (params_.top_k != 0 && params_.top_k < vocabulary_) weights.cut = row_.cut_at_count(params_.top_k);
+  if (params_.top_p < 1) {
+    const double mass = params_.top_p * row_.mass(weights);
+    // Most often few tokens hold the mass. Where even kHeadMax as likely as the last would not, all are weighed.
+    for (const uint32_t n : {kHeadFew, kHeadMax}) {
+      const std::span<const Candidate> best = row_.best(n);
+      const std::span<const float> weighed = row_.weights_of(best, weights);
+      const Head head = head_of(weighed, mass);
+      if (head.ended || head.mass >= mass) return draw_head(best, weighed, head, u);
+      if (head.mass + double{kHeadMax} * weighed.back() < mass) break;
     }
-    const float w = exp_nonpositive((candidates_[kept].logit - peak) * scale);
-    if (kept != 0 && (mass >= params_.top_p * total || w < params_.min_p)) break;
-    mass += w;
-    ++kept;
+    weights.cut = row_.cut_at_mass(mass, weights);
   }
-  double left = u * mass;
-  for (size_t i = 0; i + 1 < kept; ++i) {
-    left -= exp_nonpositive((candidates_[i].logit - peak) * scale);
-    if (left < 0) return candidates_[i].token;
-  }
-  return candidates_[kept - 1].token;
+  weights.min_p = params_.min_p;
+  return row_.draw(u, weights);
 }
 
 }  // namespace merritt::sampling

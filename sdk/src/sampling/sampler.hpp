@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/status.hpp"
+#include "sampling/row.hpp"
 
 namespace merritt::sampling {
 
@@ -52,10 +53,10 @@ struct Drawn {
 class Sampler {
  public:
   // end_tokens are what min_tokens forbids; choice numbers the samples of one request. history_max: tokens of prompt
-  // and output there is room for without an allocation.
+  // and output there is room for without an allocation. The kernels change no bit of what is drawn.
   static Result<std::unique_ptr<Sampler>> create(const SamplingParams& params, uint32_t vocabulary,
                                                  std::span<const int32_t> end_tokens, uint32_t choice,
-                                                 uint32_t history_max = 0);
+                                                 uint32_t history_max = 0, const RowKernels& kernels = row_kernels());
 
   void accept_prompt(int32_t token);
   void accept(int32_t token);
@@ -65,29 +66,33 @@ class Sampler {
   Result<Drawn> sample(std::span<float> logits, const TokenMask* mask);
 
  private:
-  struct Candidate {
-    float logit;
-    int32_t token;
+  struct Head {
+    size_t kept;
+    double mass;  // of the kept
+    bool ended;   // by mass or min_p, before the candidates did
   };
 
-  Sampler(const SamplingParams& params, uint32_t vocabulary, std::span<const int32_t> end_tokens, uint32_t choice);
+  Sampler(const SamplingParams& params, uint32_t vocabulary, std::span<const int32_t> end_tokens, uint32_t choice,
+          const RowKernels& kernels);
   void bias(std::span<float> logits);
   void penalise(std::span<float> logits);
-  void forbid(std::span<float> logits, const TokenMask* mask) const;
-  int32_t draw(std::span<const float> logits, float peak);
-  int32_t draw_filtered(std::span<const float> logits, float peak, double u);
+  void forbid(std::span<float> logits, const TokenMask* mask);
+  int32_t draw(float peak);
+  Head head_of(std::span<const float> weights, double mass) const;
+  static int32_t draw_head(std::span<const Candidate> best, std::span<const float> weights, const Head& head, double u);
 
   const SamplingParams params_;
   const uint32_t vocabulary_;
   const uint32_t choice_;
   const bool penalties_;
+  const float scale_;  // 1 / temperature
   const std::vector<int32_t> end_tokens_;
   uint64_t generated_ = 0;
   size_t prompt_tokens_ = 0;
-  std::vector<int32_t> history_;       // prompt, then output; only with penalties
-  std::vector<uint32_t> counts_;       // per token, only with penalties; zero between calls
-  std::vector<Candidate> candidates_;  // scratch of top_k and top_p
-  std::vector<Candidate> edited_;      // scratch: raw logits of biased and penalised tokens
+  std::vector<int32_t> history_;   // prompt, then output; only with penalties
+  std::vector<uint32_t> counts_;   // per token, only with penalties; zero between calls
+  std::vector<Candidate> edited_;  // scratch: raw logits of biased and penalised tokens
+  Row row_;
 };
 
 }  // namespace merritt::sampling
