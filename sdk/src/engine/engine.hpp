@@ -131,7 +131,7 @@ class Engine {
   void run_posted(std::vector<Command>& commands) noexcept;
   Status attach_model(const std::shared_ptr<Model>& model);
 
-  // ---- the step thread (engine/step.cpp, begin.cpp, hand_out.cpp, finish.cpp)
+  // ---- the step thread (engine/step.cpp, look.cpp, begin.cpp, hand_out.cpp, finish.cpp)
   struct Draw {
     size_t run;
     uint32_t choice;
@@ -147,6 +147,7 @@ class Engine {
   Status run_watched(Model& model, const scheduler::BatchPlan& plan, uint32_t* blast, uint32_t* culprit);
   bool prepare_pages(Model& model, const scheduler::BatchPlan& plan);
   void fill_staging(Model& model, const scheduler::BatchPlan& plan);
+  void look_at_rows(Model& model, const scheduler::BatchPlan& plan);
   void draw(Model& model, const scheduler::BatchPlan& plan);
   void draw_after_prompt(Request& request, size_t run, std::span<float> logits);
   uint32_t draw_decode(Request& request, const scheduler::Run& run, size_t index, float* rows, size_t width);
@@ -229,6 +230,7 @@ class Engine {
   std::vector<uint32_t> accepted_;  // of the step in hand, as draws_: rows of each run that become past
   std::vector<Draw> draws_;
   std::vector<float> logits_scratch_;
+  std::vector<size_t> first_row_;  // of each run
   uint64_t next_request_id_ = 1;
   uint64_t next_seq_key_ = 1;
   bool idle_turn_ = false;  // the last turn over all models ran nothing

@@ -65,6 +65,7 @@ bool Engine::step(Model& model) {
     return true;
   }
   const uint64_t step_number = steps_.fetch_add(1) + 1;
+  look_at_rows(model, plan);
   draw(model, plan);
   outcome = model.compiled->commit(accepted_);
   if (!outcome.ok()) {

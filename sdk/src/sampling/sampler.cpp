@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "sampling/random.hpp"
 
@@ -63,12 +64,19 @@ void Sampler::accept(int32_t token) {
   if (penalties_ && token >= 0 && static_cast<uint32_t>(token) < vocabulary_) history_.push_back(token);
 }
 
+void Sampler::look(std::span<const float> logits) {
+  if (logits.size() != vocabulary_) return;  // sample() says so
+  finite_ = row_.scan(logits);
+  looked_at_ = logits.data();
+}
+
 Result<Drawn> Sampler::sample(std::span<float> logits, const TokenMask* mask) {
   if (logits.size() != vocabulary_) {
     return Status(Code::kInternal, "there are " + std::to_string(logits.size()) + " logits for a vocabulary of " +
                                        std::to_string(vocabulary_));
   }
-  if (!row_.scan(logits)) {
+  const bool looked = std::exchange(looked_at_, nullptr) == logits.data();
+  if (!(looked ? finite_ : row_.scan(logits))) {
     return Status(Code::kBackend, "the backend computed logits that are not finite for this sequence");
   }
   // The raw logit of the token drawn is needed after the chain has overwritten it, so every edit is remembered by

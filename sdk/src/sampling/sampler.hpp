@@ -64,6 +64,9 @@ class Sampler {
   // nothing may be drawn. What bias and penalties make of a logit is kept finite, so that a token can always be drawn
   // when one is allowed.
   Result<Drawn> sample(std::span<float> logits, const TokenMask* mask);
+  // The part of sample() that reads every logit, ahead of it and perhaps on another thread: the next call of sample(),
+  // if it is for these logits, does the rest. Changes nothing but the time.
+  void look(std::span<const float> logits);
 
  private:
   struct Head {
@@ -88,6 +91,8 @@ class Sampler {
   const float scale_;  // 1 / temperature
   const std::vector<int32_t> end_tokens_;
   uint64_t generated_ = 0;
+  const float* looked_at_ = nullptr;  // by look(); finite_ is what it saw
+  bool finite_ = false;
   size_t prompt_tokens_ = 0;
   std::vector<int32_t> history_;   // prompt, then output; only with penalties
   std::vector<uint32_t> counts_;   // per token, only with penalties; zero between calls

@@ -250,6 +250,28 @@ TEST(RowKernels, ALimitChoosesALowerSet) {
   EXPECT_EQ(&row_kernels(4), &row_kernels());
 }
 
+// Looking ahead changes nothing, and counts for these logits and one call only.
+TEST(LargeVocabulary, LookingAheadDrawsTheSame) {
+  SamplingParams p;
+  p.temperature = 1, p.top_p = 0.9f, p.seed = 8, p.repetition_penalty = 1.2f;
+  auto plain = std::move(Sampler::create(p, 6000, {}, 0, 100)).value();
+  auto looking = std::move(Sampler::create(p, 6000, {}, 0, 100)).value();
+  for (uint32_t i = 0; i < 40; ++i) {
+    std::vector<float> first = logits_of(kShapes[0], i), second = first, other = logits_of(kShapes[1], i);
+    looking->look(i % 3 == 0 ? other : second);
+    const auto a = plain->sample(first, nullptr), b = looking->sample(second, nullptr);
+    ASSERT_TRUE(a.ok() && b.ok());
+    EXPECT_EQ(a->token, b->token);
+    EXPECT_EQ(a->logprob, b->logprob);
+    plain->accept(a->token), looking->accept(b->token);
+  }
+  std::vector<float> bad(6000, NAN);
+  looking->look(bad);
+  EXPECT_EQ(looking->sample(bad, nullptr).status().code(), Code::kBackend);
+  std::fill(bad.begin(), bad.end(), 0.5f);
+  EXPECT_TRUE(looking->sample(bad, nullptr).ok()) << "the look before was used up";
+}
+
 TEST(LargeVocabulary, EveryInstructionSetDrawsTheSame) {
   for (const Shape& shape : kShapes) {
     const std::vector<float> original = logits_of(shape, 21);
