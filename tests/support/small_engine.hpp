@@ -123,7 +123,7 @@ class SmallEngine {
   engine::Engine& get() { return *engine_; }
 
   const backend::Plugin* load_backend(const std::string& name) {
-    const bool fixture = name == "fardevice" || name.starts_with("faulty");
+    const bool fixture = name == "fardevice" || name == "idle" || name.starts_with("faulty");
     auto plugin = engine_->load_backend((fixture ? test_plugin_dir() : plugin_dir()) + "/libmerritt_" + name + ".so");
     EXPECT_TRUE(plugin.ok()) << name << ": " << plugin.status().message();
     return plugin.ok() ? *plugin : nullptr;

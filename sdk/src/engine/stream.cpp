@@ -11,11 +11,20 @@ bool Stream::push(Event event) {
   {
     const std::lock_guard lock(mutex_);
     if (ended_) return true;
-    if (events_.size() >= limits::kEventQueueMax && event.kind != EventKind::kChoiceEnd) return false;
-    events_.push_back(std::move(event));
+    if (waiting_ >= limits::kEventQueueMax && event.kind != EventKind::kChoiceEnd) return false;
+    if (waiting_ == ring_.size()) grow();
+    ring_[(first_ + waiting_) % ring_.size()] = std::move(event);
+    ++waiting_;
   }
   changed_.notify_one();
   return true;
+}
+
+void Stream::grow() {
+  std::vector<Event> larger(ring_.empty() ? 8 : 2 * ring_.size());
+  for (size_t i = 0; i < waiting_; ++i) larger[i] = std::move(ring_[(first_ + i) % ring_.size()]);
+  ring_ = std::move(larger);
+  first_ = 0;
 }
 
 void Stream::end(FinishReason reason, Status failure, uint64_t step) {
@@ -31,15 +40,16 @@ void Stream::end(FinishReason reason, Status failure, uint64_t step) {
 
 Result<Event> Stream::next(uint32_t timeout_ms) {
   std::unique_lock lock(mutex_);
-  const auto ready = [this] { return ended_ || !events_.empty(); };
+  const auto ready = [this] { return ended_ || waiting_ != 0; };
   if (timeout_ms == kForever) {
     changed_.wait(lock, ready);
   } else {
     changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), ready);
   }
-  if (!events_.empty()) {
-    Event event = std::move(events_.front());
-    events_.pop_front();
+  if (waiting_ != 0) {
+    Event event = std::move(ring_[first_]);
+    first_ = (first_ + 1) % ring_.size();
+    --waiting_;
     return event;
   }
   if (!ended_) return Event{};

@@ -8,9 +8,9 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "base/status.hpp"
 
@@ -50,9 +50,12 @@ class Stream {
   static constexpr uint32_t kForever = 0xFFFFFFFFu;
 
  private:
+  void grow();
+
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Event> events_;
+  std::vector<Event> ring_;  // its size is a power of two; it grows with the most that ever waited, and stays
+  size_t first_ = 0, waiting_ = 0;
   Status failure_;
   Event end_event_;
   bool ended_ = false;

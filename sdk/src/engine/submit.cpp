@@ -23,8 +23,8 @@ Status check_length(const Session& session, const RequestParams& params) {
                                             " and one generated token must fit too");
 }
 
-// Samplers are made here and not at submit: one needs megabytes where the vocabulary is large, and a queue of requests
-// must not hold that for each.
+// Samplers are made here and not at submit: one needs up to a megabyte where the vocabulary is large, and a queue of
+// requests must not hold that for each.
 Status make_choices_of(const Model& model, Request& request, const sampling::RowKernels& kernels) {
   const RequestParams& params = request.params;
   const Session& session = *request.session;

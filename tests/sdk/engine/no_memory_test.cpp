@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Want of memory on the step thread, at every one of its allocations: requests end with a code, the process does not,
-// and afterwards all is as before.
+// and afterwards all is as before. And how many allocations there are: none for a token.
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
 
@@ -15,6 +15,8 @@ namespace {
 std::atomic<int64_t> g_fail_in{0};    // allocations of the step thread until one fails; 0 = none does
 std::atomic<uint32_t> g_fail_run{0};  // how many fail from there on
 std::atomic<bool> g_failed{false};
+std::atomic<bool> g_counting{false};
+std::atomic<uint64_t> g_allocations{0};  // of the step thread while counting
 
 bool on_step_thread() {
   char name[16] = {};
@@ -23,6 +25,7 @@ bool on_step_thread() {
 }
 
 bool fails_now() {
+  if (g_counting.load(std::memory_order_relaxed) && on_step_thread()) ++g_allocations;
   if (g_fail_in.load(std::memory_order_relaxed) <= 0 || !on_step_thread()) return false;
   if (g_fail_in.load() > 1) {
     --g_fail_in;
@@ -96,6 +99,41 @@ TEST_P(NoMemory, OnTheStepThreadFailsRequestsOnly) {
   EXPECT_TRUE(generate_one(engine, steady).good());
   ASSERT_TRUE(engine->truncate_session(steady, 0).ok());  // between two steps, when the counters are up to date
   EXPECT_EQ(engine->stats().requests_running + engine->stats().requests_waiting, 0u);
+}
+
+// Allocations of the step thread while sequences generate so many tokens each, unread until the end.
+uint64_t allocations_of(SmallEngine& engine, const std::vector<std::shared_ptr<engine::Session>>& sessions,
+                        uint32_t n_tokens) {
+  engine::RequestParams params = SmallEngine::params(n_tokens);
+  params.sampling.temperature = 0.8f;
+  params.sampling.top_p = 0.95f;
+  params.sampling.repetition_penalty = 1.1f;
+  params.stop_strings = {"a string that does not come and is longer than any small buffer"};
+  g_allocations = 0;
+  g_counting = true;
+  for (const Outcome& outcome : generate(engine, sessions, params)) {
+    EXPECT_TRUE(outcome.good()) << outcome;
+    EXPECT_EQ(outcome.tokens.size(), n_tokens);
+  }
+  for (const auto& session : sessions) EXPECT_TRUE(engine->truncate_session(session, 0).ok());
+  g_counting = false;
+  return g_allocations;
+}
+
+// What a request needs it takes when it begins. Only the queue of its events grows, by doubling, with the most that
+// nobody has read.
+TEST(NoAllocation, ForATokenOnTheStepThread) {
+  SmallEngine engine;
+  ASSERT_NE(engine.load_backend("reference"), nullptr);
+  const auto model = engine.load_model("reference");
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  std::vector<std::shared_ptr<engine::Session>> sessions;
+  for (int i = 0; i < 4; ++i) sessions.push_back(engine.session("t" + std::to_string(i), *model));
+  (void)allocations_of(engine, sessions, 200);  // vectors that stay with the engine
+  const uint64_t few = allocations_of(engine, sessions, 20);
+  const uint64_t many = allocations_of(engine, sessions, 200);
+  EXPECT_GT(few, 0u);
+  EXPECT_LE(many, few + sessions.size() * 4) << "from room for 20 events to room for 256";
 }
 
 INSTANTIATE_TEST_SUITE_P(InARow, NoMemory, ::testing::Values(1u, 5u));
