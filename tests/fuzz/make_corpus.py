@@ -23,12 +23,13 @@ def fields(architecture: str) -> list[tuple[str, int, object]]:
     pieces = ["<unk>", "<s>", "</s>", "<0x0A>", "\u2581", "a", "b", "\u2581a", "ab", "c", "e", "\u2581ab"]
     kinds = [2, 3, 3, 6] + [1] * (VOCAB - 4)
     p = architecture
+    eps = "layer_norm_epsilon" if architecture == "cohere2" else "layer_norm_rms_epsilon"
     return [
         ("general.architecture", STRING, p), ("general.name", STRING, "seed"), ("general.alignment", U32, ALIGNMENT),
         (f"{p}.block_count", U32, 1), (f"{p}.context_length", U32, 64), (f"{p}.embedding_length", U32, DIM),
         (f"{p}.feed_forward_length", U32, HIDDEN), (f"{p}.attention.head_count", U32, 2),
         (f"{p}.attention.head_count_kv", U32, 1), (f"{p}.attention.key_length", U32, 4),
-        (f"{p}.attention.value_length", U32, 4), (f"{p}.attention.layer_norm_rms_epsilon", F32, 1e-5),
+        (f"{p}.attention.value_length", U32, 4), (f"{p}.attention.{eps}", F32, 1e-5),
         (f"{p}.attention.sliding_window", U32, 16), (f"{p}.rope.dimension_count", U32, 4),
         (f"{p}.rope.freq_base", F32, 10000.0), ("tokenizer.ggml.model", STRING, "llama"),
         ("tokenizer.ggml.tokens", STRING, pieces), ("tokenizer.ggml.scores", F32, [-float(i) for i in range(VOCAB)]),
@@ -46,6 +47,8 @@ def tensors(architecture: str) -> dict[str, tuple[int, ...]]:
         layer |= {"attn_q_norm": (4,), "attn_k_norm": (4,)}
     if architecture == "gemma3":
         layer |= {"post_attention_norm": (DIM,), "post_ffw_norm": (DIM,)}
+    if architecture == "cohere2":
+        del layer["ffn_norm"]
     return shapes | {f"blk.0.{name}.weight": shape for name, shape in layer.items()}
 
 
@@ -76,5 +79,5 @@ if __name__ == "__main__":
         raise SystemExit(__doc__)
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("llama", "gemma3", "qwen3"):
+    for name in ("llama", "gemma3", "qwen3", "cohere2"):
         (folder / f"{name}.gguf").write_bytes(gguf(name))

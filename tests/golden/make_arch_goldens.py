@@ -5,7 +5,7 @@
 usage: make_arch_goldens.py [--check DIR] OUT.json
 
 Weights are made here again from their names and the seed; nothing of Merritt is read or run. The forward passes follow
-transformers' LlamaForCausalLM, Gemma3ForCausalLM and Qwen3ForCausalLM in float64: q and k in transformers' own layout
+transformers' LlamaForCausalLM, Gemma3ForCausalLM, Qwen3ForCausalLM and Cohere2ForCausalLM in float64: q and k in transformers' own layout
 (a llama file interleaves the halves of each head, which is undone first), rotate_half with cosines over both halves,
 Gemma's norms as x * (1 + w) with w one less than in the file, an additive mask. With --check, DIR holds the same models
 as files (NAME.gguf) and llama-cpp-python compares its logits with these."""
@@ -30,6 +30,7 @@ CASES = {
                       "kv_heads": 4},
     "llama_linear": {"architecture": "llama", "seed": 5, "layers": 2, "rope_linear": 4.0},
     "qwen3": {"architecture": "qwen3", "seed": 6, "layers": 3},
+    "cohere2": {"architecture": "cohere2", "seed": 7, "layers": 5},
 }
 DEFAULTS = {"layers": 8, "width": 64, "inner": 128, "heads": 4, "kv_heads": 2, "head_dim": 32, "window": 16,
             "rope_linear": 0.0, "rope_freqs": False, "tied_output": True}
@@ -57,6 +58,7 @@ class Model:
         self.__dict__.update(DEFAULTS | case)
         self.gemma = self.architecture == "gemma3"
         self.llama = self.architecture == "llama"
+        self.cohere = self.architecture == "cohere2"
         self.eps = float(np.float32(1e-6))
 
     def linear(self, name: str, size_in: int, size_out: int) -> np.ndarray:
@@ -80,6 +82,12 @@ def gemma_norm(x: np.ndarray, file_weight: np.ndarray, eps: float) -> np.ndarray
     return x * (1.0 / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps)) * (1.0 + parameter)
 
 
+def cohere_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
+    """Cohere2LayerNorm: about the mean, no bias."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return weight * centred / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + eps)
+
+
 def unpermute(weight: np.ndarray, heads: int) -> np.ndarray:
     """Undoes the conversion's permute: per head [half, 2] rows back to [2, half]."""
     rows, columns = weight.shape
@@ -96,6 +104,13 @@ def apply_rotary(x: np.ndarray, inverse_frequencies: np.ndarray) -> np.ndarray:
     angles = np.arange(x.shape[1])[:, None] * inverse_frequencies[None, :]
     angles = np.concatenate((angles, angles), axis=-1)
     return x * np.cos(angles) + rotate_half(x) * np.sin(angles)
+
+
+def apply_rotary_pairs(x: np.ndarray, inverse_frequencies: np.ndarray) -> np.ndarray:
+    """Cohere2: repeat_interleave of the angles, and a rotate_half that swaps neighbours."""
+    angles = np.repeat(np.arange(x.shape[1])[:, None] * inverse_frequencies[None, :], 2, axis=-1)
+    swapped = np.stack((-x[..., 1::2], x[..., ::2]), axis=-1).reshape(x.shape)
+    return x * np.cos(angles) + swapped * np.sin(angles)
 
 
 def silu(x: np.ndarray) -> np.ndarray:
@@ -125,12 +140,14 @@ def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, scaling: float, mask:
 
 
 def is_sliding(m: Model, layer: int) -> bool:
-    """Gemma3TextConfig.layer_types with sliding_window_pattern 6."""
-    return m.gemma and (layer + 1) % 6 != 0
+    """layer_types of Gemma3TextConfig with sliding_window_pattern 6, of Cohere2Config with 4."""
+    return (m.gemma and (layer + 1) % 6 != 0) or (m.cohere and (layer + 1) % 4 != 0)
 
 
 def inverse_frequencies(m: Model, layer: int) -> np.ndarray:
     exponent = np.arange(0, m.head_dim, 2) / m.head_dim
+    if m.cohere:
+        return 1.0 / 50000.0**exponent
     if is_sliding(m, layer):
         return 1.0 / 10000.0**exponent           # rope_local_base_freq, never scaled
     base = 10000.0 if m.llama else 1000000.0
@@ -140,6 +157,29 @@ def inverse_frequencies(m: Model, layer: int) -> np.ndarray:
     if m.rope_freqs:
         result /= (noise(m.seed, "rope_freqs.weight", (m.head_dim // 2,), 1.0) + np.float32(2)).astype(np.float64)
     return result
+
+
+def cohere_layer(m: Model, x: np.ndarray, layer: int) -> np.ndarray:
+    """Cohere2DecoderLayer: attention and feed-forward of one norm, side by side."""
+    blk = f"blk.{layer}."
+    tokens = x.shape[0]
+    h = cohere_norm(x, m.norm(blk + "attn_norm.weight", m.width), m.eps)
+
+    def heads_of(name: str, heads: int) -> np.ndarray:
+        weight = m.linear(f"{blk}attn_{name}.weight", m.width, heads * m.head_dim)
+        return (h @ weight.T).reshape(tokens, heads, m.head_dim).transpose(1, 0, 2)
+
+    q, k, v = heads_of("q", m.heads), heads_of("k", m.kv_heads), heads_of("v", m.kv_heads)
+    sliding = is_sliding(m, layer)
+    if sliding:
+        frequencies = inverse_frequencies(m, layer)
+        q, k = apply_rotary_pairs(q, frequencies), apply_rotary_pairs(k, frequencies)
+    out = attention(q, k, v, m.head_dim**-0.5, causal_mask(tokens, m.window if sliding else None))
+    out = out.transpose(1, 0, 2).reshape(tokens, -1)
+    attended = out @ m.linear(blk + "attn_output.weight", m.heads * m.head_dim, m.width).T
+    inner = silu(h @ m.linear(blk + "ffn_gate.weight", m.width, m.inner).T)
+    inner = inner * (h @ m.linear(blk + "ffn_up.weight", m.width, m.inner).T)
+    return x + attended + inner @ m.linear(blk + "ffn_down.weight", m.inner, m.width).T
 
 
 def decoder_layer(m: Model, x: np.ndarray, layer: int) -> np.ndarray:
@@ -181,9 +221,10 @@ def forward(m: Model) -> np.ndarray:
     table = m.embedding()
     x = table[TOKENS] * (np.sqrt(m.width) if m.gemma else 1.0)
     for layer in range(m.layers):
-        x = decoder_layer(m, x, layer)
-    x = (gemma_norm if m.gemma else rms_norm)(x, m.norm("output_norm.weight", m.width), m.eps)
-    return x @ (table if m.tied_output else m.embedding("output.weight")).T
+        x = (cohere_layer if m.cohere else decoder_layer)(m, x, layer)
+    normalise = gemma_norm if m.gemma else cohere_norm if m.cohere else rms_norm
+    x = normalise(x, m.norm("output_norm.weight", m.width), m.eps)
+    return x @ (table if m.tied_output else m.embedding("output.weight")).T * (0.25 if m.cohere else 1.0)
 
 
 def check_with_llama_cpp(path: pathlib.Path, expected: np.ndarray) -> None:

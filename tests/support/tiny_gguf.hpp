@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small seeded models as whole GGUF files: gemma3 with windowed and global layers, llama and qwen3. Their weights come
-// from splitmix64 over the tensor's name, so tests/golden/make_arch_goldens.py makes the same ones; their vocabulary is
-// SPM-like: specials, 256 bytes, letters and a few pieces.
+// Small seeded models as whole GGUF files: gemma3 and cohere2 with windowed and global layers, llama and qwen3. Their
+// weights come from splitmix64 over the tensor's name, so tests/golden/make_arch_goldens.py makes the same ones; their
+// vocabulary is SPM-like: specials, 256 bytes, letters and a few pieces.
 #pragma once
 
 #include <algorithm>
@@ -17,9 +17,9 @@
 namespace merritt::testing {
 
 struct TinyGguf {
-  std::string architecture = "gemma3";  // or llama, qwen3
+  std::string architecture = "gemma3";  // or llama, qwen3, cohere2
   uint32_t layers = 8, width = 64, inner = 128, heads = 4, kv_heads = 2, head_dim = 32, context = 512;
-  uint32_t window = 16;      // gemma3 only
+  uint32_t window = 16;      // gemma3 and cohere2
   uint32_t matrix_type = 0;  // 0 = F32, 8 = Q8_0
   float rope_linear = 0;     // rope.scaling.factor; 0 = none
   bool rope_freqs = false;   // llama: with rope_freqs.weight
@@ -120,14 +120,16 @@ inline uint32_t tiny_vocabulary(GgufWriter* w, bool gemma) {
 inline GgufWriter tiny_gguf_writer(const TinyGguf& m) {
   GgufWriter w;
   const std::string& a = m.architecture;
-  const bool gemma = a == "gemma3", head_norms = a != "llama";
+  const bool gemma = a == "gemma3", cohere = a == "cohere2", head_norms = gemma || a == "qwen3";
   w.string("general.architecture", a).string("general.name", "tiny " + a).string("general.license", "apache-2.0");
   w.u32(a + ".context_length", m.context).u32(a + ".embedding_length", m.width).u32(a + ".block_count", m.layers);
   w.u32(a + ".feed_forward_length", m.inner).u32(a + ".attention.head_count", m.heads);
-  w.u32(a + ".attention.head_count_kv", m.kv_heads).f32(a + ".attention.layer_norm_rms_epsilon", 1e-6f);
+  w.u32(a + ".attention.head_count_kv", m.kv_heads)
+      .f32(a + (cohere ? ".attention.layer_norm_epsilon" : ".attention.layer_norm_rms_epsilon"), 1e-6f);
   w.u32(a + ".attention.key_length", m.head_dim).u32(a + ".attention.value_length", m.head_dim);
-  w.f32(a + ".rope.freq_base", a == "llama" ? 10000.0f : 1000000.0f);
-  if (gemma) w.u32(a + ".attention.sliding_window", m.window);
+  w.f32(a + ".rope.freq_base", a == "llama" ? 10000.0f : cohere ? 50000.0f : 1000000.0f);
+  if (cohere) w.f32(a + ".logit_scale", 0.25f);
+  if (gemma || cohere) w.u32(a + ".attention.sliding_window", m.window);
   if (m.rope_linear != 0) {
     w.string(a + ".rope.scaling.type", "linear").f32(a + ".rope.scaling.factor", m.rope_linear);
   }
@@ -162,7 +164,7 @@ inline GgufWriter tiny_gguf_writer(const TinyGguf& m) {
     if (head_norms) norm(b + "attn_k_norm.weight", m.head_dim);
     linear(b + "attn_output.weight", uint64_t{m.heads} * m.head_dim, m.width);
     if (gemma) norm(b + "post_attention_norm.weight", m.width);
-    norm(b + "ffn_norm.weight", m.width);
+    if (!cohere) norm(b + "ffn_norm.weight", m.width);
     linear(b + "ffn_gate.weight", m.width, m.inner);
     linear(b + "ffn_up.weight", m.width, m.inner);
     linear(b + "ffn_down.weight", m.inner, m.width);

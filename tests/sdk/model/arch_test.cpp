@@ -104,6 +104,31 @@ TEST(Gemma3, OnlyGlobalLayersAreStretched) {
   EXPECT_EQ(global[MRT_A_FACTOR].v.f, 8.0);
 }
 
+// Layers with a window rotate pairs, the others nothing; both halves of a block read the same norm.
+TEST(Cohere2, GlobalLayersKnowNoPositions) {
+  GgufWriter w = testing::tiny_gguf_writer(tiny("cohere2"));
+  const ModelFile file = opened(w);
+  const graph::Graph& g = file.graph;
+  const auto attention = nodes_of(g, MRT_OP_ATTENTION);
+  const auto rope = nodes_of(g, MRT_OP_ROPE);
+  ASSERT_EQ(attention.size(), 8u);
+  ASSERT_EQ(rope.size(), 12u) << "q and k of six layers";
+  for (uint32_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(attrs_of(g, attention[i])[MRT_A_WINDOW].v.i, i % 4 == 3 ? 0 : 16) << i;
+    EXPECT_EQ(g.nodes()[g.args(attention[i])[0]].op, i % 4 == 3 ? MRT_OP_LINEAR : MRT_OP_ROPE) << i;
+  }
+  EXPECT_EQ(attrs_of(g, rope[0])[MRT_A_STYLE].v.i, 1);
+  EXPECT_EQ(attrs_of(g, rope[0])[MRT_A_BASE].v.f, 50000);
+  EXPECT_EQ(nodes_of(g, MRT_OP_LAYER_NORM).size(), 9u);
+  const mrt_node last = g.nodes()[g.outputs()[0]];
+  EXPECT_EQ(last.op, MRT_OP_SCALE);
+  EXPECT_EQ(attrs_of(g, last)[MRT_A_SCALE].v.f, 0.25);
+
+  GgufWriter bias = testing::tiny_gguf_writer(tiny("cohere2"));
+  bias.tensor("blk.0.attn_norm.bias", 0, {64}, std::vector<std::byte>(256));
+  expect_refused(bias, Code::kUnsupported, "'blk.0.attn_norm.bias' has no place in the architecture cohere2");
+}
+
 // Backends fuse by order: q, k, v, their norms, their rotations, attention.
 TEST(Decoders, NodesStandInTheCanonicalOrder) {
   const auto attention_block = [](const graph::Graph& g) {
@@ -174,9 +199,9 @@ TEST(Decoders, WhatIsNotBuiltIsRefusedByName) {
 TEST(Architectures, UnknownOnesAreRefusedWithTheList) {
   GgufWriter other;
   other.string("general.architecture", "mamba\n\x01");
-  expect_refused(other, Code::kUnsupported, "is not supported; gemma3, llama, qwen3 are");
+  expect_refused(other, Code::kUnsupported, "is not supported; cohere2, gemma3, llama, qwen3 are");
   expect_refused(GgufWriter(), Code::kNotFound, "general.architecture is missing");
-  EXPECT_EQ(arch::supported_architectures().size(), 3u);
+  EXPECT_EQ(arch::supported_architectures().size(), 4u);
 }
 
 TEST(Architectures, MissingAndMisshapenTensorsAreNamed) {

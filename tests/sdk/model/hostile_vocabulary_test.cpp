@@ -165,7 +165,7 @@ TEST(BugClasses, SpecialTokensAreShort) {
 
 // A vocabulary of another size than the embedding: ids without a piece, or pieces without a row.
 TEST(BugClasses, PiecesAndRowsAreEqual) {
-  for (const char* architecture : {"llama", "gemma3", "qwen3"}) {
+  for (const char* architecture : {"llama", "gemma3", "qwen3", "cohere2"}) {
     testing::TinyGguf tiny;
     tiny.architecture = architecture;
     tiny.layers = 1;
@@ -199,7 +199,7 @@ TEST(BugClasses, PiecesAndRowsAreEqual) {
 
 // A key that asks for other mathematics is refused by name, never passed over.
 TEST(BugClasses, AttentionInBothDirections) {
-  for (const char* architecture : {"llama", "gemma3", "qwen3"}) {
+  for (const char* architecture : {"llama", "gemma3", "qwen3", "cohere2"}) {
     testing::TinyGguf tiny;
     tiny.architecture = architecture;
     tiny.layers = 1;

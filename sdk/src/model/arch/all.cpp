@@ -15,6 +15,7 @@ struct Architecture {
 };
 
 constexpr Architecture kArchitectures[] = {
+    {"cohere2", build_cohere2},
     {"gemma3", build_gemma3},
     {"llama", build_llama},
     {"qwen3", build_qwen3},

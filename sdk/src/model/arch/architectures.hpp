@@ -8,6 +8,7 @@
 
 namespace merritt::model::arch {
 
+Result<graph::Graph> build_cohere2(const weights::Gguf& gguf, graph::GraphBuilder::Catalogue catalogue);
 Result<graph::Graph> build_gemma3(const weights::Gguf& gguf, graph::GraphBuilder::Catalogue catalogue);
 Result<graph::Graph> build_llama(const weights::Gguf& gguf, graph::GraphBuilder::Catalogue catalogue);
 Result<graph::Graph> build_qwen3(const weights::Gguf& gguf, graph::GraphBuilder::Catalogue catalogue);

@@ -82,7 +82,7 @@ void Keys::refuse_unless(bool fine, std::string_view name, std::string_view what
   if (!fine) fail(Status(Code::kUnsupported, full(name) + " asks for " + std::string(what)));
 }
 
-DecoderSize DecoderSize::read(Keys& keys) {
+DecoderSize DecoderSize::read(Keys& keys, std::string_view eps) {
   DecoderSize s;
   s.layers = keys.number("block_count", 1, kLayersMax);
   s.width = keys.number("embedding_length", 1, kWidthMax);
@@ -97,7 +97,7 @@ DecoderSize DecoderSize::read(Keys& keys) {
   s.head_dim = own ? keys.number("attention.key_length", 2, kHeadDimMax) : s.width / s.heads;
   s.v_dim = keys.number_or("attention.value_length", s.head_dim, 1, kHeadDimMax);
   s.context = keys.number("context_length", 1, kContextMax);
-  s.eps = keys.positive("attention.layer_norm_rms_epsilon");
+  s.eps = keys.positive(eps);
   if (keys.ok() && (s.heads % s.kv_heads != 0 || s.head_dim % 2 != 0)) {
     keys.fail(Status(Code::kCorrupt, std::to_string(s.heads) + " heads of " + std::to_string(s.head_dim) +
                                          " cannot share " + std::to_string(s.kv_heads) + " KV heads"));

@@ -59,7 +59,7 @@ inline constexpr uint32_t kContextMax = 1u << 24;
 struct DecoderSize {
   uint32_t layers = 0, width = 0, inner = 0, heads = 0, kv_heads = 0, head_dim = 0, v_dim = 0, context = 0;
   double eps = 0;
-  static DecoderSize read(Keys& keys);
+  static DecoderSize read(Keys& keys, std::string_view eps = "attention.layer_norm_rms_epsilon");
   uint64_t q_width() const { return uint64_t{heads} * head_dim; }
   uint64_t k_width() const { return uint64_t{kv_heads} * head_dim; }
   uint64_t v_width() const { return uint64_t{kv_heads} * v_dim; }
