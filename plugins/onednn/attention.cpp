@@ -1,208 +1,137 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention phases. A task is one KV head and some consecutive tokens of a sequence, whose queries share every tile of
-// keys and values. Tiles are 64 tokens at absolute positions; plain pages are read in place, sealed ones are opened
-// into the worker's hot scratch and wiped when the task ends.
+// Attention in f32 over tiles of 64 tokens at absolute positions: every GENERATED row, and PROMPT rows where they are
+// not computed in bf16. The queries of a task share every read of keys and values. PROMPT rows run through the cache in
+// one go; GENERATED rows merge the results of its segments.
 #include <algorithm>
 #include <cstring>
 
-#include "onednn/layout.hpp"
-#include "onednn/runner.hpp"
+#include "onednn/attention_queries.hpp"
 
 namespace merritt::onednn {
 using namespace plugin;
-
-// As many tokens as make about 64 queries of one KV head.
-uint32_t Runner::query_tokens(const PlanNode& n) const noexcept {
-  return std::clamp(64 / (n.a.heads / n.a.kv_heads), 1u, 16u);
-}
-
-void Runner::list_blocks() noexcept {
-  n_blocks_ = 0;
-  for (uint32_t i = 0; i < step_->n_seqs; ++i) {
-    const uint32_t s = seq_order_[i], tokens = staging_->seq_tokens[s];
-    const uint32_t most = i < n_prompt_seqs_ ? block_tokens_ : 1;
-    for (uint32_t first = 0; first < tokens; first += most)
-      blocks_[n_blocks_++] = {s, first, std::min(most, tokens - first)};
-  }
-}
 
 bool Runner::failed(uint32_t seq) const noexcept {
   return std::atomic_ref<int32_t>(staging_->seq_status[seq]).load(std::memory_order_relaxed) != MRT_OK;
 }
 
-// Every sequence of the step that names the page fails, and no other.
-void Runner::mark_corrupt(uint32_t g, uint32_t page) noexcept {
-  for (uint32_t s = 0; s < step_->n_seqs; ++s) {
-    const uint32_t* table = staging_->pages[g] + static_cast<uint64_t>(s) * policy_.max_pages[g];
-    const PageRange range = page_range(*staging_, s, g, pool_->geometry().page_tokens);
-    for (uint32_t e = 0; e < range.n_entries; ++e) {
-      if (table[e] != (page | MRT_PAGE_SEALED)) continue;
-      std::atomic_ref<int32_t>(staging_->seq_status[s]).store(MRT_CORRUPT, std::memory_order_relaxed);
-    }
-  }
-}
-
-void Runner::attention_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept {
-  for (const AttentionOp& op : phase.attention_ops) {
-    if (!wanted(op.needed_by)) continue;
-    const uint32_t heads = model_->plan().nodes[op.node].a.kv_heads, tasks = n_blocks_ * heads;
-    if (i < tasks) {
-      const Block& b = blocks_[n_blocks_ - 1 - i / heads];  // the long ones first
-      if (!failed(b.seq)) attend_block(op, b, i % heads, workers_[worker]);
-      return;
-    }
-    i -= tasks;
-  }
-}
-
-void Runner::attend_block(const AttentionOp& op, const Block& b, uint32_t kv_head, Worker& w) noexcept {
+Runner::Queries Runner::queries_of(const AttentionOp& op, const QueryBlock& b, HeadRange heads) const noexcept {
   const Attributes& a = model_->plan().nodes[op.node].a;
-  const uint32_t share = a.heads / a.kv_heads, padded = padded_dim(a.v_dim);
-  const uint32_t first_row = row_of_[staging_->seq_first[b.seq]] + b.first;
-  const uint32_t past = staging_->seq_past[b.seq], run_end = past + staging_->seq_tokens[b.seq];
-  AttentionBlock block{w.q,
-                       w.lo,
-                       w.hi,
-                       w.max,
-                       w.sum,
-                       w.acc,
-                       w.scores,
-                       b.count * share,
-                       a.head_dim,
-                       padded,
-                       static_cast<float>(a.softcap)};
-  for (uint32_t t = 0; t < b.count; ++t) {
-    const uint32_t at = past + b.first + t;
-    const uint64_t from = first_visible(at, a.window);
-    const uint64_t ahead = a.window == 0 ? run_end : std::min<uint64_t>(run_end, static_cast<uint64_t>(at) + a.window);
-    for (uint32_t h = 0; h < share; ++h) {
-      w.lo[t * share + h] = static_cast<uint32_t>(from);
-      w.hi[t * share + h] = a.mask == 0 ? at + 1 : static_cast<uint32_t>(ahead);
-    }
-    const float* q = row_as<float>(op.q, first_row + t) + static_cast<uint64_t>(kv_head) * share * a.head_dim;
-    k_->mul(q, nullptr, static_cast<float>(a.scale), w.q + static_cast<uint64_t>(t) * share * a.head_dim,
-            static_cast<uint64_t>(share) * a.head_dim);
-  }
-  k_->attend_start(block);
-  if (!attend_tiles(op, b, kv_head, &block, w)) return;
-  k_->attend_finish(block);
-  for (uint32_t t = 0; t < b.count; ++t) {
-    float* y = row_as<float>(op.out, first_row + t) + static_cast<uint64_t>(kv_head) * share * a.v_dim;
-    for (uint32_t h = 0; h < share; ++h) {
-      std::memcpy(y + static_cast<uint64_t>(h) * a.v_dim, w.acc + static_cast<uint64_t>(t * share + h) * padded,
-                  a.v_dim * sizeof(float));
+  const uint32_t share = a.heads / a.kv_heads;
+  return {&op, &a, b, heads, share, b.count * share, padded_dim(a.v_dim)};
+}
+
+// What each query of a head sees; the same for all heads.
+void Runner::set_visible(const Queries& q, Worker& w) const noexcept {
+  const uint32_t past = staging_->seq_past[q.block.seq], run_end = past + staging_->seq_tokens[q.block.seq];
+  for (uint32_t t = 0; t < q.block.count; ++t) {
+    const uint32_t at = past + q.block.first + t;
+    const uint64_t from = first_visible(at, q.a->window);
+    const uint64_t ahead =
+        q.a->window == 0 ? run_end : std::min<uint64_t>(run_end, static_cast<uint64_t>(at) + q.a->window);
+    for (uint32_t h = 0; h < q.share; ++h) {
+      w.lo[t * q.share + h] = static_cast<uint32_t>(from);
+      w.hi[t * q.share + h] = q.a->mask == 0 ? at + 1 : static_cast<uint32_t>(ahead);
     }
   }
 }
 
-bool Runner::attend_tiles(const AttentionOp& op, const Block& b, uint32_t kv_head, AttentionBlock* block,
-                          Worker& w) noexcept {
-  const PlanNode& n = model_->plan().nodes[op.node];
-  const uint32_t type = n.a.kv_layer == kNoLayer ? static_cast<uint32_t>(kF32) : pool_->geometry().type;
-  const uint32_t lo = *std::min_element(w.lo, w.lo + block->n), hi = *std::max_element(w.hi, w.hi + block->n);
-  OpenPage open[4] = {};
+void Runner::load_queries(const Queries& q, Worker& w) const noexcept {
+  set_visible(q, w);
+  const uint64_t values = static_cast<uint64_t>(q.share) * q.a->head_dim;
+  for (uint32_t h = 0; h < q.heads.n; ++h) {
+    for (uint32_t t = 0; t < q.block.count; ++t) {
+      const float* x = row_as<float>(q.op->q, first_row(q) + t) + (q.heads.first + h) * values;
+      k_->mul(x, nullptr, static_cast<float>(q.a->scale), w.q + (static_cast<uint64_t>(h) * q.block.count + t) * values,
+              values);
+    }
+  }
+}
+
+uint32_t Runner::first_row(const Queries& q) const noexcept {
+  return row_of_[staging_->seq_first[q.block.seq]] + q.block.first;
+}
+
+AttentionBlock Runner::rows_of_head(const Queries& q, const Running& to, uint32_t h, const Worker& w) const noexcept {
+  const uint64_t row = static_cast<uint64_t>(h) * q.rows;
+  return {w.q + row * q.a->head_dim,       w.lo,     w.hi,   to.max + row,  to.sum + row,
+          to.acc + row * q.padded,         w.scores, q.rows, q.a->head_dim, q.padded,
+          static_cast<float>(q.a->softcap)};
+}
+
+void Runner::attend_prompt(const AttentionOp& op, const QueryBlock& b, HeadRange heads, Worker& w) noexcept {
+  const Queries q = queries_of(op, b, heads);
+  load_queries(q, w);
+  for (uint32_t h = 0; h < heads.n; ++h) k_->attend_start(rows_of_head(q, w.sum, h, w));
+  if (attend_tokens(q, 0, UINT32_MAX, w.sum, w)) give_rows(q, w.sum, w);
+  close_pages(w);
+}
+
+void Runner::attend_piece(const AttentionOp& op, const Piece& piece, HeadRange heads, Worker& w) noexcept {
+  const Queries q = queries_of(op, blocks_[piece.block], heads);
+  load_queries(q, w);
+  const bool whole = piece.partial == Piece::kWhole;
+  const Running to = whole ? w.segment : partial(q, piece);
   bool good = true;
-  for (uint32_t first = lo / kTileTokens * kTileTokens; first < hi && good; first += kTileTokens) {
+  for (uint32_t h = 0; h < heads.n && whole; ++h) k_->attend_start(rows_of_head(q, w.sum, h, w));
+  for (uint32_t s = piece.first; s < piece.first + piece.n && good; ++s) {
+    for (uint32_t h = 0; h < heads.n; ++h) k_->attend_start(rows_of_head(q, to, h, w));
+    good = attend_tokens(q, s * kSegmentTokens, (s + 1) * kSegmentTokens, to, w);
+    for (uint32_t h = 0; h < heads.n && whole && good; ++h) {
+      k_->attend_merge(rows_of_head(q, w.sum, h, w), rows_of_head(q, to, h, w));
+    }
+  }
+  if (whole && good) give_rows(q, w.sum, w);
+  close_pages(w);
+}
+
+void Runner::merge_pieces(const AttentionOp& op, const Piece* pieces, uint32_t n, uint32_t kv_head,
+                          Worker& w) noexcept {
+  const Queries q = queries_of(op, blocks_[pieces->block], {kv_head, 1});
+  const AttentionBlock into = rows_of_head(q, w.sum, 0, w);
+  k_->attend_start(into);
+  for (uint32_t i = 0; i < n; ++i) k_->attend_merge(into, rows_of_head(q, partial(q, pieces[i]), 0, w));
+  give_rows(q, w.sum, w);
+}
+
+// Where the result of a piece lies: sums, maxima and values of all heads of the layer; *this* task's heads of them.
+Runner::Running Runner::partial(const Queries& q, const Piece& piece) const noexcept {
+  float* base =
+      partials_.as<float>() + (static_cast<uint64_t>(q.op->slot) * n_partials_ + piece.partial) * partial_floats_;
+  const uint64_t all = static_cast<uint64_t>(q.a->kv_heads) * q.rows,
+                 row = static_cast<uint64_t>(q.heads.first) * q.rows;
+  return {base + all * q.padded + row, base + all * (q.padded + 1) + row, base + row * q.padded};
+}
+
+// Tokens [from, to) of the cache, as far as some query sees them. False: a page could not be opened.
+bool Runner::attend_tokens(const Queries& q, uint32_t from, uint32_t to, const Running& into, Worker& w) noexcept {
+  const PlanNode& n = model_->plan().nodes[q.op->node];
+  const uint32_t type = n.a.kv_layer == kNoLayer ? static_cast<uint32_t>(kF32) : pool_->geometry().type;
+  const uint32_t lo = std::max(from, w.lo[0]), hi = std::min(to, w.hi[q.rows - 1]);
+  for (uint32_t first = lo / kTileTokens * kTileTokens; first < hi; first += kTileTokens) {
     AttentionTile tile{};
     tile.first = first;
     tile.begin = std::max(first, lo);
     tile.end = std::min(first + kTileTokens, hi);
-    good = find_tile(op, b.seq, kv_head, &tile, open, w);
-    if (good) k_->attend(*block, tile, type);
-  }
-  for (uint32_t i = 0; i < 4; ++i) {
-    if (open[i].used) wipe(w.hot + i * 2 * w.hot_bytes, 2 * w.hot_bytes);
-  }
-  if (w.gathered_bytes != 0) wipe(w.gathered, w.gathered_bytes);
-  return good;
-}
-
-// Where the sixteens of a tile lie. Those that nobody sees get the address of one that is seen: it is read, not used.
-bool Runner::find_tile(const AttentionOp& op, uint32_t seq, uint32_t kv_head, AttentionTile* t, OpenPage* open,
-                       Worker& w) noexcept {
-  const PlanNode& n = model_->plan().nodes[op.node];
-  const bool local = n.a.kv_layer == kNoLayer;
-  const uint32_t page_tokens = local ? local_tokens_ : pool_->geometry().page_tokens;
-  const uint32_t bytes = local || pool_->geometry().type == kF32 ? 4 : 2;
-  const uint32_t g0 = (t->begin - t->first) / 16, g1 = (t->end - t->first + 15) / 16;
-  if (!is_tiled(page_tokens) && !gather_tile(op, seq, kv_head, *t, open, w)) return false;
-  for (uint32_t g = g0; g < g1; ++g) {
-    if (!is_tiled(page_tokens)) {
-      t->k[g] = w.gathered + static_cast<uint64_t>(g) * 16 * n.a.head_dim * bytes;
-      t->v[g] =
-          w.gathered + (static_cast<uint64_t>(kTileTokens) * n.a.head_dim + g * 16 * padded_dim(n.a.v_dim)) * bytes;
-      continue;
+    for (uint32_t h = 0; h < q.heads.n; ++h) {
+      if (!find_groups(*q.op, q.block.seq, q.heads.first + h, tile.begin, tile.end, kTileTokens / 16, tile.k, tile.v,
+                       w))
+        return false;
+      k_->attend(rows_of_head(q, into, h, w), tile, type);
     }
-    const uint32_t token = t->first + 16 * g;
-    const uint8_t *k, *v;
-    uint32_t at;
-    if (local) {
-      k = local_.data() + local_k_[op.layer];
-      v = local_.data() + local_v_[op.layer];
-      at = local_first_[seq] + token;
-    } else {
-      k = page_planes(n, seq, token / page_tokens - staging_->page_base[n.group][seq], open, w, &v);
-      if (k == nullptr) return false;
-      at = token % page_tokens;
-    }
-    t->k[g] = k + k_offset(page_tokens, n.a.head_dim, kv_head, at, bytes);
-    t->v[g] = v + v_offset(page_tokens, n.a.v_dim, kv_head, at, bytes);
-  }
-  for (uint32_t g = 0; g < kTileTokens / 16; ++g) {
-    if (g >= g0 && g < g1) continue;
-    t->k[g] = t->k[g0];
-    t->v[g] = t->v[g0];
   }
   return true;
 }
 
-// Pages that sixteen does not divide: the tile's tokens one by one into the worker's hot scratch, in the layout of a
-// tile.
-bool Runner::gather_tile(const AttentionOp& op, uint32_t seq, uint32_t kv_head, const AttentionTile& t, OpenPage* open,
-                         Worker& w) noexcept {
-  const PlanNode& n = model_->plan().nodes[op.node];
-  const uint32_t page_tokens = pool_->geometry().page_tokens, bytes = pool_->geometry().type == kF32 ? 4 : 2;
-  const uint32_t dim = n.a.head_dim, v_dim = padded_dim(n.a.v_dim);
-  uint8_t* values = w.gathered + static_cast<uint64_t>(kTileTokens) * dim * bytes;
-  for (uint32_t at = t.begin; at < t.end; ++at) {
-    const uint8_t* v = nullptr;
-    const uint8_t* k = page_planes(n, seq, at / page_tokens - staging_->page_base[n.group][seq], open, w, &v);
-    if (k == nullptr) return false;
-    k += v_offset(page_tokens, dim, kv_head, at % page_tokens, bytes);
-    v += v_offset(page_tokens, n.a.v_dim, kv_head, at % page_tokens, bytes);
-    const uint32_t slot = at - t.first;
-    uint8_t* to = w.gathered + (static_cast<uint64_t>(slot / 16) * dim * 16 + slot % 16) * bytes;
-    for (uint64_t d = 0; d < dim; ++d) std::memcpy(to + d * 16 * bytes, k + d * bytes, bytes);
-    std::memcpy(values + static_cast<uint64_t>(slot) * v_dim * bytes, v, static_cast<uint64_t>(v_dim) * bytes);
-  }
-  return true;
-}
-
-// The K plane of a page (and *v), opened first where it is sealed. Null: it could not be opened, the sequences that
-// name it are marked. At most four pages meet in one tile, so entry modulo four is a free slot.
-const uint8_t* Runner::page_planes(const PlanNode& n, uint32_t seq, uint32_t entry, OpenPage* open, Worker& w,
-                                   const uint8_t** v) noexcept {
-  const uint32_t named = staging_->pages[n.group][static_cast<uint64_t>(seq) * policy_.max_pages[n.group] + entry];
-  const uint32_t page = named & ~MRT_PAGE_SEALED, plane = 2 * n.group_layer;
-  const uint8_t* k = pool_->plane(n.group, page, plane);
-  const uint64_t bytes = pool_->geometry().group[n.group].plane_bytes;
-  *v = k + bytes;
-  if ((named & MRT_PAGE_SEALED) == 0) return k;
-  const uint32_t slot = entry % 4;
-  uint8_t* plain = w.hot + slot * 2 * w.hot_bytes;
-  if (!open[slot].used || open[slot].entry != entry) {
-    const mrt_kv_opener& opener = pool_->opener();
-    open[slot] = {entry, true};
-    for (uint32_t i = 0; i < 2; ++i) {
-      if (opener.open(opener.ctx, staging_->seq_key[seq], n.group, page, plane + i, k + i * bytes, plain + i * bytes,
-                      bytes) == MRT_OK)
-        continue;
-      mark_corrupt(n.group, page);
-      return nullptr;
+void Runner::give_rows(const Queries& q, const Running& from, Worker& w) noexcept {
+  for (uint32_t h = 0; h < q.heads.n; ++h) {
+    const AttentionBlock rows = rows_of_head(q, from, h, w);
+    k_->attend_finish(rows);
+    for (uint32_t i = 0; i < q.rows; ++i) {
+      float* y = row_as<float>(q.op->out, first_row(q) + i / q.share);
+      std::memcpy(y + (static_cast<uint64_t>(q.heads.first + h) * q.share + i % q.share) * q.a->v_dim,
+                  rows.acc + static_cast<uint64_t>(i) * q.padded, q.a->v_dim * sizeof(float));
     }
   }
-  *v = plain + bytes;
-  return plain;
 }
 
 }  // namespace merritt::onednn

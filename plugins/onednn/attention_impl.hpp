@@ -3,6 +3,8 @@
 // output one chain over the tokens in order, so neither depends on which queries are computed together. Tiles start at
 // absolute multiples of 64; a query that sees nothing of a tile passes it unchanged. Include only from ISA files.
 #pragma once
+#include <type_traits>
+
 #include "onednn/kernels.hpp"
 
 namespace {
@@ -18,6 +20,30 @@ MERRITT_INLINE F load_kv(const uint8_t* p, uint64_t element) {
   if constexpr (Type == kF16) return Simd::load_f16(p + element * 2);
   return Simd::load_bf16(p + element * 2);
 }
+template <uint32_t Type>
+constexpr uint64_t kKvBytes = Type == merritt::plugin::kF32 ? 4 : 2;
+
+// Vectors of keys (or of values) beside Q queries, so that their sums fill the registers and no more.
+constexpr uint32_t key_vectors(int queries) {
+  const int fit = Simd::kQueryTile * Simd::kKeyVectors / queries;
+  return static_cast<uint32_t>(fit < 4 ? fit : 4);
+}
+
+// Calls step(integral_constant<Q>, first row) for rows in runs of the largest Q that fit: no row is computed in vain.
+template <class Step>
+MERRITT_INLINE void query_runs(uint32_t n, Step&& step) {
+  uint32_t i = 0;
+  if constexpr (Simd::kQueryTile > 4) {
+    for (; i + 8 <= n; i += 8) step(std::integral_constant<int, 8>{}, i);
+  }
+  for (; i + 4 <= n; i += 4) step(std::integral_constant<int, 4>{}, i);
+  for (; i + 2 <= n; i += 2) step(std::integral_constant<int, 2>{}, i);
+  if (i < n) step(std::integral_constant<int, 1>{}, i);
+}
+
+// A tile is read once; what follows it in the plane is the next head's, so asking for it ahead is asking for what
+// comes.
+constexpr uint64_t kAhead = 4096;
 
 // Scores of Q queries by V groups of sixteen tokens.
 template <uint32_t Type, int Q, int V>
@@ -28,7 +54,10 @@ MERRITT_INLINE void scores_tile(const float* q, uint32_t dim, const uint8_t* con
   }
   for (uint32_t d = 0; d < dim; ++d) {
     F key[V];
-    for (int v = 0; v < V; ++v) key[v] = load_kv<Type>(k[v], static_cast<uint64_t>(d) * 16);
+    for (int v = 0; v < V; ++v) {
+      key[v] = load_kv<Type>(k[v], static_cast<uint64_t>(d) * 16);
+      if (d % 2 == 0) Simd::prefetch(k[v] + static_cast<uint64_t>(d) * 16 * kKvBytes<Type> + kAhead);
+    }
     for (int i = 0; i < Q; ++i) {
       const F x = Simd::set1(q[static_cast<uint64_t>(i) * dim + d]);
       for (int v = 0; v < V; ++v) acc[i][v] = Simd::fma(x, key[v], acc[i][v]);
@@ -39,6 +68,16 @@ MERRITT_INLINE void scores_tile(const float* q, uint32_t dim, const uint8_t* con
   }
 }
 
+// Groups [g, g1) of sixteen tokens in runs of V, then of V / 2: none is computed in vain.
+template <uint32_t Type, int Q, int V>
+MERRITT_INLINE void scores_rows(const AttentionBlock& b, const AttentionTile& t, uint32_t i, uint32_t g, uint32_t g1) {
+  for (; g + V <= g1; g += V) {
+    scores_tile<Type, Q, V>(b.q + static_cast<uint64_t>(i) * b.dim, b.dim, t.k + g,
+                            b.scores + static_cast<uint64_t>(i) * kTileTokens + g * 16);
+  }
+  if constexpr (V > 1) scores_rows<Type, Q, V / 2>(b, t, i, g, g1);
+}
+
 // acc[Q][V vectors] += p[Q][tokens] * v[tokens]
 template <uint32_t Type, int Q, int V>
 MERRITT_INLINE void values_tile(const AttentionBlock& b, const AttentionTile& t, uint32_t i0, uint32_t d0) {
@@ -47,19 +86,34 @@ MERRITT_INLINE void values_tile(const AttentionBlock& b, const AttentionTile& t,
     for (int v = 0; v < V; ++v) acc[i][v] = Simd::load(b.acc + (i0 + static_cast<uint32_t>(i)) * b.v_dim + d0 + v * 16);
   }
   const float* p = b.scores + static_cast<uint64_t>(i0) * kTileTokens;
-  for (uint32_t at = t.begin - t.first; at < t.end - t.first; ++at) {
-    const uint8_t* row = t.v[at / 16];
-    const uint64_t element = static_cast<uint64_t>(at % 16) * b.v_dim + d0;
-    F value[V];
-    for (int v = 0; v < V; ++v) value[v] = load_kv<Type>(row, element + static_cast<uint64_t>(v) * 16);
-    for (int i = 0; i < Q; ++i) {
-      const F w = Simd::set1(p[static_cast<uint64_t>(i) * kTileTokens + at]);
-      for (int v = 0; v < V; ++v) acc[i][v] = Simd::fma(w, value[v], acc[i][v]);
+  for (uint32_t at = t.begin - t.first; at < t.end - t.first;) {
+    const uint32_t group_end = (at / 16 + 1) * 16, end = group_end < t.end - t.first ? group_end : t.end - t.first;
+    const uint8_t* group = t.v[at / 16];
+    for (; at < end; ++at) {
+      const uint64_t element = static_cast<uint64_t>(at % 16) * b.v_dim + d0;
+      F value[V];
+      for (int v = 0; v < V; ++v) {
+        const uint64_t e = element + static_cast<uint64_t>(v) * 16;
+        value[v] = load_kv<Type>(group, e);
+        if (v % 2 == 0) Simd::prefetch(group + e * kKvBytes<Type> + kAhead);
+      }
+      for (int i = 0; i < Q; ++i) {
+        const F w = Simd::set1(p[static_cast<uint64_t>(i) * kTileTokens + at]);
+        for (int v = 0; v < V; ++v) acc[i][v] = Simd::fma(w, value[v], acc[i][v]);
+      }
     }
   }
   for (int i = 0; i < Q; ++i) {
     for (int v = 0; v < V; ++v) Simd::store(b.acc + (i0 + static_cast<uint32_t>(i)) * b.v_dim + d0 + v * 16, acc[i][v]);
   }
+}
+
+template <uint32_t Type, int Q>
+MERRITT_INLINE void values_rows(const AttentionBlock& b, const AttentionTile& t, uint32_t i) {
+  constexpr int kV = static_cast<int>(key_vectors(Q));
+  uint32_t d = 0;
+  for (; d + 16 * kV <= b.v_dim; d += 16 * kV) values_tile<Type, Q, kV>(b, t, i, d);
+  for (; d < b.v_dim; d += 16) values_tile<Type, Q, 1>(b, t, i, d);
 }
 
 // Softmax weights of one query in place of its scores; the running maximum, sum and output are brought up to date.
@@ -107,32 +161,14 @@ MERRITT_INLINE void softmax_row(const AttentionBlock& b, const AttentionTile& t,
 
 template <uint32_t Type>
 void attend_typed(const AttentionBlock& b, const AttentionTile& t) {
-  constexpr int kQ = Simd::kQueryTile, kV = Simd::kKeyVectors;
-  const uint32_t groups = kTileTokens / 16, g0 = (t.begin - t.first) / 16, g1 = (t.end - t.first + 15) / 16;
-  for (uint32_t i = 0; i < b.n; i += kQ) {
-    const float* q = b.q + static_cast<uint64_t>(i) * b.dim;
-    float* s = b.scores + static_cast<uint64_t>(i) * kTileTokens;
-    for (uint32_t g = g0 / kV * kV; g < g1 && g < groups; g += kV) {
-      const uint8_t* k[kV];
-      for (uint32_t v = 0; v < kV; ++v) k[v] = t.k[g + v];
-      if (b.n - i <= kQ / 2) {
-        scores_tile<Type, kQ / 2, kV>(q, b.dim, k, s + g * 16);
-      } else {
-        scores_tile<Type, kQ, kV>(q, b.dim, k, s + g * 16);
-      }
-    }
-  }
+  const uint32_t g0 = (t.begin - t.first) / 16, g1 = (t.end - t.first + 15) / 16;
+  query_runs(
+      b.n, [&](auto q, uint32_t i) __attribute__((always_inline)) {
+        scores_rows<Type, q(), static_cast<int>(key_vectors(q()))>(b, t, i, g0, g1);
+      });
   for (uint32_t i = 0; i < b.n; ++i) softmax_row(b, t, i);
-  for (uint32_t i = 0; i < b.n; i += kQ) {
-    uint32_t d = 0;
-    if (b.n - i <= kQ / 2) {
-      for (; d + 16 * 2 * kV <= b.v_dim; d += 16 * 2 * kV) values_tile<Type, kQ / 2, 2 * kV>(b, t, i, d);
-      for (; d < b.v_dim; d += 16) values_tile<Type, kQ / 2, 1>(b, t, i, d);
-    } else {
-      for (; d + 16 * kV <= b.v_dim; d += 16 * kV) values_tile<Type, kQ, kV>(b, t, i, d);
-      for (; d < b.v_dim; d += 16) values_tile<Type, kQ, 1>(b, t, i, d);
-    }
-  }
+  query_runs(
+      b.n, [&](auto q, uint32_t i) __attribute__((always_inline)) { values_rows<Type, q()>(b, t, i); });
 }
 
 inline void attend(const AttentionBlock& b, const AttentionTile& t, uint32_t type) {
@@ -174,14 +210,35 @@ inline void store_kv(const float* x, uint32_t n, uint32_t type, uint8_t* to, uin
 }
 
 inline void attend_start(const AttentionBlock& b) {
-  const uint32_t rows = (b.n + 7) / 8 * 8;
-  for (uint32_t i = 0; i < rows; ++i) {
-    if (i < b.n) {
-      b.max[i] = -__builtin_inff();
-      b.sum[i] = 0.0f;
-    }
+  for (uint32_t i = 0; i < b.n; ++i) {
+    b.max[i] = -__builtin_inff();
+    b.sum[i] = 0.0f;
     for (uint32_t d = 0; d < b.v_dim; d += 16)
       Simd::store(b.acc + static_cast<uint64_t>(i) * b.v_dim + d, Simd::zero());
+  }
+}
+
+inline void attend_merge(const AttentionBlock& b, const AttentionBlock& from) {
+  for (uint32_t i = 0; i < b.n; ++i) {
+    if (from.sum[i] == 0.0f) continue;  // saw nothing
+    float* acc = b.acc + static_cast<uint64_t>(i) * b.v_dim;
+    const float* add = from.acc + static_cast<uint64_t>(i) * b.v_dim;
+    if (b.sum[i] == 0.0f) {
+      b.max[i] = from.max[i];
+      b.sum[i] = from.sum[i];
+      for (uint32_t d = 0; d < b.v_dim; d += 16) Simd::store(acc + d, Simd::load(add + d));
+      continue;
+    }
+    const float top = from.max[i] > b.max[i] ? from.max[i] : b.max[i];
+    const F mine = exp_of(Simd::set1(b.max[i] - top)), theirs = exp_of(Simd::set1(from.max[i] - top));
+    float weights[32];
+    Simd::store(weights, mine);
+    Simd::store(weights + 16, theirs);
+    b.max[i] = top;
+    b.sum[i] = b.sum[i] * weights[0] + from.sum[i] * weights[16];
+    for (uint32_t d = 0; d < b.v_dim; d += 16) {
+      Simd::store(acc + d, Simd::fma(Simd::load(add + d), theirs, Simd::mul(Simd::load(acc + d), mine)));
+    }
   }
 }
 

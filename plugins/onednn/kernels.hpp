@@ -34,7 +34,7 @@ struct AttentionTile {
   uint32_t first;       // cache index of the first token of the tile, a multiple of 64
   uint32_t begin, end;  // cache indexes inside the tile that hold tokens some query sees
 };
-/// Queries that share a KV head and their running softmax. Rows of q, acc and scores are padded to 8 queries.
+/// Queries that share a KV head and their running softmax.
 struct AttentionBlock {
   const float* q;           // [n][dim], scaled
   const uint32_t *lo, *hi;  // query i sees cache indexes [lo, hi)
@@ -42,6 +42,19 @@ struct AttentionBlock {
   float* scores;            // [n][64]
   uint32_t n, dim, v_dim;
   float softcap;  // 0 = none
+};
+
+/// PROMPT rows in bf16 take 256 tokens at a time, as panels of 64: what the softmax between the two products reads and
+/// writes for at most 64 rows. Scores are in units of log 2, so that a weight is a power of two.
+inline constexpr uint32_t kPromptTile = 256;
+struct PromptScores {
+  const float* scores;      // [panels][64 rows][64 tokens]
+  uint16_t* weights;        // [rows][256] bf16, of which 64 panels are written
+  const uint32_t *lo, *hi;  // row i sees cache indexes [lo, hi)
+  float *max, *sum, *acc;   // acc: [acc_panels] of [rows][64], acc_stride floats apart
+  uint64_t acc_stride;
+  uint32_t acc_panels, panels, rows, first;  // first: cache index of the first token; panels 1, 2 or 4
+  float softcap;                             // in units of log 2; 0 = none
 };
 
 struct Kernels {
@@ -82,6 +95,17 @@ struct Kernels {
   void (*attend)(const AttentionBlock& b, const AttentionTile& t, uint32_t type);
   void (*attend_start)(const AttentionBlock& b);
   void (*attend_finish)(const AttentionBlock& b);
+  // Adds what the same queries saw of later tokens, not yet finished; into what saw nothing it is a copy.
+  void (*attend_merge)(const AttentionBlock& b, const AttentionBlock& from);
+
+  // Attention of PROMPT rows around the library's bf16 products; null where `bf16` is false.
+  // Keys of four sixteens as a panel [padded / 2][64][2].
+  void (*pack_keys)(const uint8_t* const* k, uint32_t type, uint32_t dim, uint32_t padded, uint16_t* panel) = nullptr;
+  // Values of n tokens, columns [column, column + 64) of v_dim, as a panel [n / 2][64][2]; zeros outside [begin, end).
+  void (*pack_values)(const uint8_t* const* v, uint32_t type, uint32_t begin, uint32_t end, uint32_t n, uint32_t v_dim,
+                      uint32_t column, uint16_t* panel) = nullptr;
+  // Scores to weights; maxima, sums and outputs so far are brought up to date.
+  void (*soften)(const PromptScores& s) = nullptr;
 };
 
 const Kernels* kernels_avx2() noexcept;

@@ -8,13 +8,20 @@
 #include "onednn/matrix_impl.hpp"
 #include "onednn/rows_impl.hpp"
 #include "onednn/attention_impl.hpp"
+#include "onednn/attention_bf16_impl.hpp"
 #include "onednn/table_impl.hpp"
 // clang-format on
 
 namespace merritt::onednn {
 
 const Kernels* kernels_vnni() noexcept {
-  static constexpr Kernels kTable = make_kernels("vnni", MRT_ISA_VNNI, "vnni");
+  static constexpr Kernels kTable = [] {
+    Kernels k = make_kernels("vnni", MRT_ISA_VNNI, "vnni");
+    k.pack_keys = pack_keys;
+    k.pack_values = pack_values;
+    k.soften = soften;
+    return k;
+  }();
   return &kTable;
 }
 

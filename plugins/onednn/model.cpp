@@ -12,7 +12,7 @@ namespace {
 using namespace plugin;
 
 // Changes whenever a change of this plugin may change a result.
-constexpr char kNumerics[] = "onednn/1";
+constexpr char kNumerics[] = "onednn/2";
 // One worker's share of the rows that are read and packed at a time.
 constexpr uint64_t kPieceBytes = 256u << 10;
 
@@ -113,6 +113,9 @@ int32_t Model::load(const mrt_weights& source, const mrt_packed* packed, const v
 // One set of kernels for each distinct depth and type; a set the library does not have is left to our own kernel.
 int32_t Model::make_kernels(mrt_error* err) {
   if (!isa_.library) return MRT_OK;
+  if (isa_.library_bf16 && isa_.kernels->soften != nullptr && !exact_) {
+    (void)attention_kernels_.create(plan_, schedule_);  // without: f32
+  }
   for (const Phase& phase : schedule_.phases) {
     for (const MatrixOp& op : phase.matrix_ops) {
       if (kernel(op) != nullptr) continue;
@@ -139,7 +142,7 @@ const MatrixKernel* Model::kernel(const MatrixOp& op) const noexcept {
 }
 
 uint64_t Model::kernel_scratch_bytes() const noexcept {
-  uint64_t most = 0;
+  uint64_t most = attention_kernels_.scratch_bytes();
   for (const MatrixKernel& k : kernels_) most = std::max(most, k.scratch_bytes());
   return most;
 }
@@ -190,6 +193,10 @@ void Model::kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t by
       }
       return;
     }
+  }
+  if (plan_.nodes[node].op == MRT_OP_ATTENTION && row_class == MRT_CLASS_PROMPT && !attention_kernels_.empty()) {
+    std::snprintf(to, bytes, "onednn:brgemm_bf16");
+    return;
   }
   std::snprintf(to, bytes, "own:%s_%s", op_name(plan_.nodes[node].op), isa_.kernels->name);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "onednn/attention_kernels.hpp"
 #include "onednn/brgemm.hpp"
 #include "onednn/isa.hpp"
 #include "onednn/packed.hpp"
@@ -33,6 +34,8 @@ class Model {
   uint64_t vector_size(uint32_t i) const noexcept;
   /// The library's kernel of a product's PROMPT rows; null = our own f32 kernel.
   const MatrixKernel* kernel(const MatrixOp& op) const noexcept;
+  /// Those of PROMPT rows' attention in bf16; empty = it is computed in f32.
+  const AttentionKernels& attention_kernels() const noexcept { return attention_kernels_; }
   uint64_t kernel_scratch_bytes() const noexcept;
   /// The name of what computes a node's rows of a class.
   void kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t bytes) const noexcept;
@@ -59,6 +62,7 @@ class Model {
   uint64_t matrix_bytes_ = 0, vector_bytes_ = 0;
   plugin::Buffer weights_, vectors_;
   std::vector<MatrixKernel> kernels_;
+  AttentionKernels attention_kernels_;
 };
 
 }  // namespace merritt::onednn

@@ -83,10 +83,11 @@ uint32_t Runner::count_tasks(const Phase& phase) noexcept {
     case PhaseKind::kMatrix:
       for (const MatrixOp& op : phase.matrix_ops) tasks += wanted(op.needed_by) ? matrix_work(op).tasks : 0;
       return tasks;
+    case PhaseKind::kAttention:
+      for (const AttentionOp& op : phase.attention_ops) tasks += wanted(op.needed_by) ? attention_tasks(op) : 0;
+      return tasks;
     default:
-      for (const AttentionOp& op : phase.attention_ops) {
-        tasks += wanted(op.needed_by) ? n_blocks_ * model_->plan().nodes[op.node].a.kv_heads : 0;
-      }
+      for (const AttentionOp& op : phase.attention_ops) tasks += wanted(op.needed_by) ? merge_tasks(op) : 0;
       return tasks;
   }
 }
@@ -95,7 +96,8 @@ void Runner::task(const Phase& phase, uint32_t i, uint32_t worker) noexcept {
   switch (phase.kind) {
     case PhaseKind::kRows: return row_task(phase, i, worker);
     case PhaseKind::kMatrix: return matrix_task(phase, i, worker);
-    default: return attention_task(phase, i, worker);
+    case PhaseKind::kAttention: return attention_task(phase, i, worker);
+    default: return merge_task(phase, i, worker);
   }
 }
 

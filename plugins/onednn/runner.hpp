@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "onednn/attention_work.hpp"
 #include "onednn/model.hpp"
 #include "support/pool.hpp"
 #include "support/staging.hpp"
@@ -27,23 +28,27 @@ class Runner {
   void run(const mrt_step& step, const mrt_staging& staging, mrt_error* result) noexcept;
 
  private:
-  /// Queries of one sequence that share their tiles: consecutive tokens of its run.
-  struct Block {
-    uint32_t seq, first, count;
-  };
   struct OpenPage {
     uint32_t entry;
     bool used;
   };
+  /// Rows of running softmax: those of KV head h of a task begin at h times the rows of a head.
+  struct Running {
+    float *max, *sum, *acc;
+  };
   struct Worker {
     uint8_t *panel, *kernel_scratch;
     float* tile;  // result of a matrix kernel, before it goes to its rows
-    float *q, *max, *sum, *acc, *scores;
+    float *q, *scores;
+    Running sum, segment;  // of the task, and of one segment before it is merged
     uint32_t *lo, *hi;
-    float** out;   // row pointers of a product
-    uint8_t* hot;  // opened pages: 4 of K, 4 of V
+    uint16_t *q_bf16, *keys, *values, *weights;  // of PROMPT rows in bf16: queries, panels, softmax weights
+    float* prompt_scores;
+    float** out;     // row pointers of a product
+    OpenPage* open;  // n_open_ opened pages; entry modulo n_open_ is a free slot
+    uint8_t* hot;    // their planes, K and V each
     uint64_t hot_bytes;
-    uint8_t* gathered;  // a tile of K and V, for pages that sixteen does not divide
+    uint8_t* gathered;  // a segment of K and V, for pages that sixteen does not divide
     uint64_t gathered_bytes;
   };
   struct RowsOf {  // of one rows kind in this step
@@ -61,6 +66,8 @@ class Runner {
   int32_t take_values(mrt_error* err);
   int32_t take_maps(mrt_error* err);
   int32_t take_workers(mrt_error* err);
+  int32_t take_attention(mrt_error* err);
+  int32_t take_hot(mrt_error* err);
   void take_angles();
   // runner.cpp
   void order_rows() noexcept;
@@ -86,18 +93,49 @@ class Runner {
   void prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept;
   void generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk, Worker& w) noexcept;
   Work matrix_work(const MatrixOp& op) const noexcept;
-  // attention.cpp
-  void attention_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
-  uint32_t query_tokens(const plugin::PlanNode& n) const noexcept;
+  // attention_work.cpp
   void list_blocks() noexcept;
-  void attend_block(const AttentionOp& op, const Block& b, uint32_t kv_head, Worker& w) noexcept;
-  bool attend_tiles(const AttentionOp& op, const Block& b, uint32_t kv_head, AttentionBlock* block, Worker& w) noexcept;
-  bool find_tile(const AttentionOp& op, uint32_t seq, uint32_t kv_head, AttentionTile* t, OpenPage* open,
-                 Worker& w) noexcept;
-  bool gather_tile(const AttentionOp& op, uint32_t seq, uint32_t kv_head, const AttentionTile& t, OpenPage* open,
-                   Worker& w) noexcept;
-  const uint8_t* page_planes(const plugin::PlanNode& n, uint32_t seq, uint32_t entry, OpenPage* open, Worker& w,
+  uint32_t tokens_of_prompt_block() const noexcept;
+  void list_pieces(Visibility* v) noexcept;
+  bool is_split(const Visibility& v, const Piece& whole, uint64_t segments) const noexcept;
+  uint32_t attention_tasks(const AttentionOp& op) const noexcept;
+  uint32_t merge_tasks(const AttentionOp& op) const noexcept;
+  const Visibility& visibility(const AttentionOp& op) const noexcept;
+  HeadRange heads_of_task(const AttentionOp& op, bool prompt, uint32_t i, uint32_t* item) const noexcept;
+  void attention_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
+  void merge_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
+  // attention.cpp
+  struct Queries;
+  Queries queries_of(const AttentionOp& op, const QueryBlock& b, HeadRange heads) const noexcept;
+  uint32_t first_row(const Queries& q) const noexcept;
+  void set_visible(const Queries& q, Worker& w) const noexcept;
+  void load_queries(const Queries& q, Worker& w) const noexcept;
+  AttentionBlock rows_of_head(const Queries& q, const Running& to, uint32_t h, const Worker& w) const noexcept;
+  void attend_prompt(const AttentionOp& op, const QueryBlock& b, HeadRange heads, Worker& w) noexcept;
+  void attend_piece(const AttentionOp& op, const Piece& piece, HeadRange heads, Worker& w) noexcept;
+  void merge_pieces(const AttentionOp& op, const Piece* pieces, uint32_t n, uint32_t kv_head, Worker& w) noexcept;
+  Running partial(const Queries& q, const Piece& piece) const noexcept;
+  bool attend_tokens(const Queries& q, uint32_t from, uint32_t to, const Running& into, Worker& w) noexcept;
+  void give_rows(const Queries& q, const Running& from, Worker& w) noexcept;
+  // attention_prompt.cpp
+  struct PanelRange {
+    uint32_t first, end;
+  };
+  static PanelRange panels_of(uint32_t begin, uint32_t end) noexcept;
+  void attend_prompt_bf16(const AttentionOp& op, const QueryBlock& b, HeadRange heads, Worker& w) noexcept;
+  void load_queries_bf16(const Queries& q, Worker& w) const noexcept;
+  bool attend_prompt_tile(const Queries& q, uint32_t h, uint32_t begin, uint32_t end, Worker& w) noexcept;
+  void attend_prompt_rows(const Queries& q, uint32_t h, uint32_t row, uint32_t n, uint32_t begin, uint32_t end,
+                          Worker& w) noexcept;
+  void give_rows_bf16(const Queries& q, Worker& w) noexcept;
+  // attention_pages.cpp
+  bool find_groups(const AttentionOp& op, uint32_t seq, uint32_t kv_head, uint32_t begin, uint32_t end,
+                   uint32_t n_groups, const uint8_t** k, const uint8_t** v, Worker& w) noexcept;
+  bool gather_groups(const AttentionOp& op, uint32_t seq, uint32_t kv_head, uint32_t begin, uint32_t end,
+                     uint32_t first, Worker& w) noexcept;
+  const uint8_t* page_planes(const plugin::PlanNode& n, uint32_t seq, uint32_t entry, Worker& w,
                              const uint8_t** v) noexcept;
+  void close_pages(Worker& w) noexcept;
   void mark_corrupt(uint32_t g, uint32_t page) noexcept;
   bool failed(uint32_t seq) const noexcept;
 
@@ -113,7 +151,7 @@ class Runner {
   plugin::Pool* pool_ = nullptr;
   plugin::Host* host_ = nullptr;
   mrt_program_policy policy_{};
-  plugin::Buffer values_, maps_, scratch_, hot_, local_;
+  plugin::Buffer values_, maps_, scratch_, hot_, local_, partials_;
   std::vector<uint64_t> value_at_;
   std::vector<Worker> workers_;
   std::vector<std::vector<double>> frequencies_;  // of each angle set
@@ -133,10 +171,16 @@ class Runner {
   uint32_t* wanted_out_ = nullptr;   // internal wanted row to row of the staging
   uint32_t* seq_order_ = nullptr;    // internal sequence to sequence of the step
   uint32_t* local_first_ = nullptr;  // sequence to its first token in local_
-  Block* blocks_ = nullptr;
-  uint32_t n_blocks_ = 0, block_tokens_ = 0;
-  std::vector<uint32_t> active_;  // phases of this step
-  std::vector<uint32_t> tasks_;   // of each active phase
+  QueryBlock* blocks_ = nullptr;     // those of PROMPT rows first
+  uint32_t n_blocks_ = 0, n_prompt_blocks_ = 0;
+  uint32_t prompt_tokens_ = 0, generated_tokens_ = 0;  // of a block, at most
+  uint32_t prompt_heads_ = 1;                          // tasks of a block of PROMPT rows, at least
+  std::vector<Visibility> visibility_;
+  uint32_t n_partials_ = 0, partial_floats_ = 0;  // how many units, and the size of one
+  uint32_t n_open_ = 0;
+  uint64_t q_dim_ = 1, v_dim_ = 16;  // the largest of all attention nodes
+  std::vector<uint32_t> active_;     // phases of this step
+  std::vector<uint32_t> tasks_;      // of each active phase
   std::vector<Progress> progress_;
   uint32_t n_active_ = 0;
   alignas(64) std::atomic<bool> stop_{false};

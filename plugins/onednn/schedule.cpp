@@ -28,7 +28,11 @@ class Builder {
 
   uint32_t add_value(uint16_t rows, uint64_t row_bytes);
   uint32_t value_of(const Ref& ref, uint32_t width);
-  uint32_t born(uint32_t value) const noexcept { return s_.values[value].first; }
+  uint32_t born(uint32_t value) const noexcept { return s_.values[value].ready; }
+  void made(uint32_t value, uint32_t first, uint32_t ready) noexcept {
+    s_.values[value].first = first;
+    s_.values[value].last = s_.values[value].ready = ready;
+  }
   void place_row_op(RowOp op, uint16_t rows, uint32_t after, bool local);
   Phase& phase_after(PhaseKind kind, uint16_t rows, uint32_t after, bool local, uint32_t* at);
   void uses(uint32_t value, uint32_t phase) noexcept {
@@ -109,7 +113,7 @@ void Builder::place_row_op(RowOp op, uint16_t rows, uint32_t after, bool local) 
   for (const uint32_t v : {op.in, op.in2}) uses(v, at);
   if (op.angles != kNoValue && op.kind == RowKind::kRope) uses(s_.angles[op.angles].value, at);
   for (const uint32_t v : {op.out, op.out_bf16, op.out_q15}) {
-    if (v != kNoValue) s_.values[v].first = s_.values[v].last = at;
+    if (v != kNoValue) made(v, at, at);
   }
   phase.needed_by |= op.needed_by;
   phase.row_ops.push_back(op);
@@ -296,7 +300,7 @@ void Builder::linear(uint32_t i) {
   uint32_t at = 0;
   Phase& phase = phase_after(PhaseKind::kMatrix, 0, after, false, &at);
   for (const uint32_t v : {op.in, op.in_bf16, op.in_q15}) uses(v, at);
-  s_.values[op.out].first = s_.values[op.out].last = at;
+  made(op.out, at, at);
   phase.needed_by |= op.needed_by;
   phase.matrix_ops.push_back(op);
 }
@@ -336,12 +340,16 @@ void Builder::attention(uint32_t i) {
   if (n.needed_by == 0) return;
   op.q = value_of(n.args[0], n.a.heads * n.a.head_dim);
   op.out = s_.node_value[i];
-  uint32_t at = 0;
-  Phase& phase = phase_after(PhaseKind::kAttention, 0, std::max(after, born(op.q)), false, &at);
+  uint32_t at = 0, merged = 0;
+  (void)phase_after(PhaseKind::kAttention, 0, std::max(after, born(op.q)), false, &at);
+  (void)phase_after(PhaseKind::kMerge, 0, at, false, &merged);
   uses(op.q, at);
-  s_.values[op.out].first = s_.values[op.out].last = at;
-  phase.needed_by |= op.needed_by;
-  phase.attention_ops.push_back(op);
+  made(op.out, at, merged);
+  op.slot = static_cast<uint32_t>(s_.phases[at].attention_ops.size());
+  for (const uint32_t p : {at, merged}) {
+    s_.phases[p].needed_by |= op.needed_by;
+    s_.phases[p].attention_ops.push_back(op);
+  }
 }
 
 // Outputs: the result of a product that nothing else reads goes straight to the staging; others are copied there.

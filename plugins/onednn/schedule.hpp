@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a checked graph to the phases of a step. A phase is work that may run on all workers at once; between two phases
-// lies a barrier. Three kinds: row phases (a list of row-local ops, a task is some rows), matrix phases (products that
-// share a barrier, a task is a panel or some groups of weight rows) and attention phases. An op joins the earliest
-// phase that comes after all it needs, so a chain such as norm, rope, cache write, conversion costs one barrier.
+// lies a barrier. Kinds: row phases (a list of row-local ops, a task is some rows), matrix phases (products that
+// share a barrier, a task is a panel or some groups of weight rows) and attention phases, each followed by the merge of
+// what several workers computed for one row (without tasks, and so without a barrier, where none was shared). An op
+// joins the earliest phase that comes after all it needs, so a chain such as norm, rope, cache write, conversion costs
+// one barrier.
 // Immutable after build; shared by all programs of a model.
 #pragma once
 #include <cstdint>
@@ -38,6 +40,7 @@ struct Value {
   uint16_t rows = 0;  // MRT_ROWS_*
   uint64_t row_bytes = 0;
   uint32_t first = 0, last = 0;  // phases between which it lives
+  uint32_t ready = 0;            // the phase after which it may be read
   uint32_t output = kNoValue;    // lies in the staging output of this number instead
 };
 
@@ -64,16 +67,17 @@ struct AttentionOp {
   uint32_t node = 0;
   uint32_t q = kNoValue, out = kNoValue;
   uint32_t layer = 0;  // index of the uncached layer's own K and V, or unused
+  uint32_t slot = 0;   // its place among the attention of its phase
   uint32_t needed_by = 0;
 };
 
-enum class PhaseKind : uint8_t { kRows, kMatrix, kAttention };
+enum class PhaseKind : uint8_t { kRows, kMatrix, kAttention, kMerge };
 struct Phase {
   PhaseKind kind = PhaseKind::kRows;
   uint16_t rows = 0;
   std::vector<RowOp> row_ops;
   std::vector<MatrixOp> matrix_ops;
-  std::vector<AttentionOp> attention_ops;
+  std::vector<AttentionOp> attention_ops;  // also those that a merge phase completes
   uint32_t needed_by = 0;
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The oneDNN plugin's kernels alone, on one thread: GEMV in GB/s of packed weights (2048 x 8192, larger than the second
 // cache, or 64 MiB and more with --benchmark_filter=cold), panels in weights opened per second, PROMPT products in
-// FLOP/s with the panel's opening included, attention in FLOP/s.
+// FLOP/s with the panel's opening included, attention in FLOP/s, and attention of one row over a cache that no cache
+// level holds in GB/s of keys and values.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -135,6 +136,50 @@ void attention(benchmark::State& state) {
       benchmark::Counter(4.0 * n * kTokens * kDim, benchmark::Counter::kIsIterationInvariantRate);
 }
 
+// One generated row of 32 query heads over 8 KV heads of 64 dimensions: 32768 tokens in pages of 64, tile by tile as
+// the plugin walks them.
+void attention_deep(benchmark::State& state) {
+  constexpr uint32_t kDim = 64, kHeads = 8, kPage = 64, kPages = 512;
+  const auto share = static_cast<uint32_t>(state.range(0));
+  constexpr uint64_t kPlane = static_cast<uint64_t>(kHeads) * kPage * kDim * 2;
+  Weights pages;  // only for its memory on large pages
+  pages.data.reset(static_cast<uint8_t*>(std::aligned_alloc(2u << 20, 2 * kPlane * kPages)));
+  std::memset(pages.data.get(), 0x11, 2 * kPlane * kPages);
+  const uint64_t rows = static_cast<uint64_t>(kHeads) * share;
+  std::vector<float> q(rows * kDim, 0.1f), max(rows), sum(rows), acc(rows * kDim), scores(share * kTileTokens);
+  const std::vector<uint32_t> lo(share, 0), hi(share, kPage * kPages);
+  const auto block = [&](uint32_t h) {
+    const uint64_t at = static_cast<uint64_t>(h) * share;
+    return AttentionBlock{q.data() + at * kDim,
+                          lo.data(),
+                          hi.data(),
+                          max.data() + at,
+                          sum.data() + at,
+                          acc.data() + at * kDim,
+                          scores.data(),
+                          share,
+                          kDim,
+                          kDim,
+                          0.0f};
+  };
+  for (auto _ : state) {
+    for (uint32_t h = 0; h < kHeads; ++h) kernels().attend_start(block(h));
+    for (uint32_t page = 0; page < kPages; ++page) {
+      const uint8_t *k = pages.data.get() + page * 2 * kPlane, *v = k + kPlane;
+      for (uint32_t h = 0; h < kHeads; ++h) {
+        AttentionTile tile{{}, {}, page * kPage, page * kPage, (page + 1) * kPage};
+        for (uint32_t g = 0; g < kTileTokens / 16; ++g) {
+          tile.k[g] = k + k_offset(kPage, kDim, h, g * 16, 2);
+          tile.v[g] = v + v_offset(kPage, kDim, h, g * 16, 2);
+        }
+        kernels().attend(block(h), tile, kF16);
+      }
+    }
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * 2 * kPlane * kPages));
+}
+
 void add_all() {
   for (const uint32_t type : {kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kIQ4_NL, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K}) {
     const std::string name = type_info(type)->name;
@@ -144,6 +189,11 @@ void add_all() {
     benchmark::RegisterBenchmark(("prompt/" + name).c_str(), prompt, type, 2048, 1024)->Arg(16)->Arg(512);
   }
   benchmark::RegisterBenchmark("attention/f16_dim256_512", attention)->Arg(4)->Arg(64);
+  benchmark::RegisterBenchmark("attention_deep/f16_dim64_queries_per_head", attention_deep)
+      ->Arg(1)
+      ->Arg(2)
+      ->Arg(4)
+      ->Arg(8);
 }
 
 }  // namespace
