@@ -14,8 +14,14 @@ template <uint32_t Type>
 void pack_keys_typed(const uint8_t* const* k, uint32_t dim, uint32_t padded, uint16_t* panel) {
   for (uint32_t d = 0; d < padded; d += 2) {
     for (uint32_t g = 0; g < 4; ++g) {
-      const F even = d < dim ? load_kv<Type>(k[g], static_cast<uint64_t>(d) * 16) : Simd::zero();
-      const F odd = d + 1 < dim ? load_kv<Type>(k[g], static_cast<uint64_t>(d + 1) * 16) : Simd::zero();
+      F even = Simd::zero(), odd = Simd::zero();
+      if (d % 4 == 0) {
+        if (d < dim) even = load_keys<Type, 0>(k[g], d);
+        if (d + 1 < dim) odd = load_keys<Type, 1>(k[g], d + 1);
+      } else {
+        if (d < dim) even = load_keys<Type, 2>(k[g], d);
+        if (d + 1 < dim) odd = load_keys<Type, 3>(k[g], d + 1);
+      }
       Simd::store_bf16_pair(panel + static_cast<uint64_t>(d) * kPanelTokens + static_cast<uint64_t>(g) * 32, even, odd);
     }
   }
@@ -25,6 +31,7 @@ inline void pack_keys(const uint8_t* const* k, uint32_t type, uint32_t dim, uint
   using namespace merritt::plugin;
   if (type == kF16) return pack_keys_typed<kF16>(k, dim, padded, panel);
   if (type == kBF16) return pack_keys_typed<kBF16>(k, dim, padded, panel);
+  if (type == kQ8_0) return pack_keys_typed<kQ8_0>(k, dim, padded, panel);
   pack_keys_typed<kF32>(k, dim, padded, panel);
 }
 
@@ -39,7 +46,7 @@ void pack_values_typed(const uint8_t* const* v, uint32_t begin, uint32_t end, ui
       for (uint32_t i = 0; i < 2; ++i) {
         const bool there = t + i >= begin && t + i < end && column + c < v_dim;
         const uint64_t element = static_cast<uint64_t>((t + i) % 16) * v_dim + column + c;
-        pair[i] = there ? load_kv<Type>(v[(t + i) / 16], element) : Simd::zero();
+        pair[i] = there ? load_values<Type>(v[(t + i) / 16], v_dim, element) : Simd::zero();
       }
       Simd::store_bf16_pair(panel + static_cast<uint64_t>(t) * kPanelTokens + static_cast<uint64_t>(c) * 2, pair[0],
                             pair[1]);
@@ -52,6 +59,7 @@ inline void pack_values(const uint8_t* const* v, uint32_t type, uint32_t begin, 
   using namespace merritt::plugin;
   if (type == kF16) return pack_values_typed<kF16>(v, begin, end, n, v_dim, column, panel);
   if (type == kBF16) return pack_values_typed<kBF16>(v, begin, end, n, v_dim, column, panel);
+  if (type == kQ8_0) return pack_values_typed<kQ8_0>(v, begin, end, n, v_dim, column, panel);
   pack_values_typed<kF32>(v, begin, end, n, v_dim, column, panel);
 }
 

@@ -13,15 +13,48 @@ using merritt::onednn::AttentionBlock;
 using merritt::onednn::AttentionTile;
 using merritt::onednn::kTileTokens;
 
+// Sixteen values of one token, from the sixteen that holds it; `element` counts from the sixteen's first value.
 template <uint32_t Type>
-MERRITT_INLINE F load_kv(const uint8_t* p, uint64_t element) {
+MERRITT_INLINE F load_values(const uint8_t* sixteen, uint32_t v_dim, uint64_t element) {
   using namespace merritt::plugin;
-  if constexpr (Type == kF32) return Simd::load(reinterpret_cast<const float*>(p) + element);
-  if constexpr (Type == kF16) return Simd::load_f16(p + element * 2);
-  return Simd::load_bf16(p + element * 2);
+  if constexpr (Type == kF32) return Simd::load(reinterpret_cast<const float*>(sixteen) + element);
+  if constexpr (Type == kF16) return Simd::load_f16(sixteen + element * 2);
+  if constexpr (Type == kBF16) return Simd::load_bf16(sixteen + element * 2);
+  const F codes = Simd::to_f32(Simd::from_s8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen + element))));
+  return Simd::mul(codes, Simd::half1(sixteen + 16ull * v_dim + element / 32 * 2));
 }
+
+// Dimension d of sixteen tokens; J = d modulo 4.
+template <uint32_t Type, int J>
+MERRITT_INLINE F load_keys(const uint8_t* sixteen, uint32_t d) {
+  using namespace merritt::plugin;
+  if constexpr (Type == kF32)
+    return Simd::load(reinterpret_cast<const float*>(sixteen) + static_cast<uint64_t>(d) * 16);
+  if constexpr (Type == kF16) return Simd::load_f16(sixteen + static_cast<uint64_t>(d) * 32);
+  if constexpr (Type == kBF16) return Simd::load_bf16(sixteen + static_cast<uint64_t>(d) * 32);
+  const uint8_t* block = sixteen + static_cast<uint64_t>(d / 32) * 544;
+  I codes = Simd::load_i(block + 32 + static_cast<uint64_t>(d % 32 / 4) * 64);
+  if constexpr (J != 3) codes = Simd::template shift_left<24 - 8 * J>(codes);
+  return Simd::mul(Simd::to_f32(Simd::template shift_right_signed<24>(codes)), Simd::load_f16(block));
+}
+
+// Calls step(integral_constant<J>, d) for d in [0, dim), J = d modulo 4.
+template <class Step>
+MERRITT_INLINE void key_dims(uint32_t dim, Step&& step) {
+  uint32_t d = 0;
+  for (; d + 4 <= dim; d += 4) {
+    step(std::integral_constant<int, 0>{}, d);
+    step(std::integral_constant<int, 1>{}, d + 1);
+    step(std::integral_constant<int, 2>{}, d + 2);
+    step(std::integral_constant<int, 3>{}, d + 3);
+  }
+  for (; d < dim; ++d) step(std::integral_constant<int, 0>{}, d);  // q8_0 has none left
+}
+
 template <uint32_t Type>
-constexpr uint64_t kKvBytes = Type == merritt::plugin::kF32 ? 4 : 2;
+constexpr uint64_t kKvBytes = Type == merritt::plugin::kF32    ? 4
+                              : Type == merritt::plugin::kQ8_0 ? 1
+                                                               : 2;
 
 // Vectors of keys (or of values) beside Q queries, so that their sums fill the registers and no more.
 constexpr uint32_t key_vectors(int queries) {
@@ -52,17 +85,18 @@ MERRITT_INLINE void scores_tile(const float* q, uint32_t dim, const uint8_t* con
   for (int i = 0; i < Q; ++i) {
     for (int v = 0; v < V; ++v) acc[i][v] = Simd::zero();
   }
-  for (uint32_t d = 0; d < dim; ++d) {
-    F key[V];
-    for (int v = 0; v < V; ++v) {
-      key[v] = load_kv<Type>(k[v], static_cast<uint64_t>(d) * 16);
-      if (d % 2 == 0) Simd::prefetch(k[v] + static_cast<uint64_t>(d) * 16 * kKvBytes<Type> + kAhead);
-    }
-    for (int i = 0; i < Q; ++i) {
-      const F x = Simd::set1(q[static_cast<uint64_t>(i) * dim + d]);
-      for (int v = 0; v < V; ++v) acc[i][v] = Simd::fma(x, key[v], acc[i][v]);
-    }
-  }
+  key_dims(
+      dim, [&](auto j, uint32_t d) __attribute__((always_inline)) {
+        F key[V];
+        for (int v = 0; v < V; ++v) {
+          key[v] = load_keys<Type, j()>(k[v], d);
+          if (j() % 2 == 0) Simd::prefetch(k[v] + static_cast<uint64_t>(d) * 16 * kKvBytes<Type> + kAhead);
+        }
+        for (int i = 0; i < Q; ++i) {
+          const F x = Simd::set1(q[static_cast<uint64_t>(i) * dim + d]);
+          for (int v = 0; v < V; ++v) acc[i][v] = Simd::fma(x, key[v], acc[i][v]);
+        }
+      });
   for (int i = 0; i < Q; ++i) {
     for (int v = 0; v < V; ++v) Simd::store(s + i * static_cast<int>(kTileTokens) + v * 16, acc[i][v]);
   }
@@ -94,7 +128,7 @@ MERRITT_INLINE void values_tile(const AttentionBlock& b, const AttentionTile& t,
       F value[V];
       for (int v = 0; v < V; ++v) {
         const uint64_t e = element + static_cast<uint64_t>(v) * 16;
-        value[v] = load_kv<Type>(group, e);
+        value[v] = load_values<Type>(group, b.v_dim, e);
         if (v % 2 == 0) Simd::prefetch(group + e * kKvBytes<Type> + kAhead);
       }
       for (int i = 0; i < Q; ++i) {
@@ -177,6 +211,8 @@ inline void attend(const AttentionBlock& b, const AttentionTile& t, uint32_t typ
     attend_typed<kF16>(b, t);
   } else if (type == kBF16) {
     attend_typed<kBF16>(b, t);
+  } else if (type == kQ8_0) {
+    attend_typed<kQ8_0>(b, t);
   } else {
     attend_typed<kF32>(b, t);
   }

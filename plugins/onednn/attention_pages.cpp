@@ -28,15 +28,15 @@ bool Runner::find_groups(const AttentionOp& op, uint32_t seq, uint32_t kv_head, 
   const PlanNode& n = model_->plan().nodes[op.node];
   const bool local = n.a.kv_layer == kNoLayer;
   const uint32_t page_tokens = local ? local_tokens_ : pool_->geometry().page_tokens;
-  const uint32_t bytes = local || pool_->geometry().type == kF32 ? 4 : 2;
+  const uint32_t type = local ? static_cast<uint32_t>(kF32) : pool_->geometry().type;
   const uint32_t first = begin / (16 * n_groups) * (16 * n_groups);
   const uint32_t g0 = (begin - first) / 16, g1 = (end - first + 15) / 16;
   if (!is_tiled(page_tokens) && !gather_groups(op, seq, kv_head, begin, end, first, w)) return false;
   for (uint32_t g = g0; g < g1; ++g) {
     if (!is_tiled(page_tokens)) {
-      k[g] = w.gathered + static_cast<uint64_t>(g) * 16 * n.a.head_dim * bytes;
-      v[g] =
-          w.gathered + (static_cast<uint64_t>(kSegmentTokens) * n.a.head_dim + g * 16 * padded_dim(n.a.v_dim)) * bytes;
+      k[g] = w.gathered + k_sixteen(type, kSegmentTokens, n.a.head_dim, 0, 16 * g);
+      v[g] = w.gathered + k_sixteen(type, kSegmentTokens, n.a.head_dim, 1, 0) +
+             v_sixteen(type, kSegmentTokens, n.a.v_dim, 0, 16 * g);
       continue;
     }
     const uint32_t token = first + 16 * g;
@@ -51,8 +51,8 @@ bool Runner::find_groups(const AttentionOp& op, uint32_t seq, uint32_t kv_head, 
       if (key == nullptr) return false;
       at = token % page_tokens;
     }
-    k[g] = key + k_offset(page_tokens, n.a.head_dim, kv_head, at, bytes);
-    v[g] = value + v_offset(page_tokens, n.a.v_dim, kv_head, at, bytes);
+    k[g] = key + k_sixteen(type, page_tokens, n.a.head_dim, kv_head, at);
+    v[g] = value + v_sixteen(type, page_tokens, n.a.v_dim, kv_head, at);
   }
   for (uint32_t g = 0; g < n_groups; ++g) {
     if (g >= g0 && g < g1) continue;
@@ -67,15 +67,16 @@ bool Runner::find_groups(const AttentionOp& op, uint32_t seq, uint32_t kv_head, 
 bool Runner::gather_groups(const AttentionOp& op, uint32_t seq, uint32_t kv_head, uint32_t begin, uint32_t end,
                            uint32_t first, Worker& w) noexcept {
   const PlanNode& n = model_->plan().nodes[op.node];
-  const uint32_t page_tokens = pool_->geometry().page_tokens, bytes = pool_->geometry().type == kF32 ? 4 : 2;
+  const uint32_t page_tokens = pool_->geometry().page_tokens, type = pool_->geometry().type;
+  const uint32_t bytes = pool_->geometry().unit_bytes;
   const uint32_t dim = n.a.head_dim, v_dim = padded_dim(n.a.v_dim);
   uint8_t* values = w.gathered + static_cast<uint64_t>(kSegmentTokens) * dim * bytes;
   for (uint32_t at = begin; at < end; ++at) {
     const uint8_t* v = nullptr;
     const uint8_t* k = page_planes(n, seq, at / page_tokens - staging_->page_base[n.group][seq], w, &v);
     if (k == nullptr) return false;
-    k += v_offset(page_tokens, dim, kv_head, at % page_tokens, bytes);
-    v += v_offset(page_tokens, n.a.v_dim, kv_head, at % page_tokens, bytes);
+    k += row_offset(type, page_tokens, dim, kv_head, at % page_tokens);
+    v += row_offset(type, page_tokens, n.a.v_dim, kv_head, at % page_tokens);
     const uint32_t slot = at - first;
     uint8_t* to = w.gathered + (static_cast<uint64_t>(slot / 16) * dim * 16 + slot % 16) * bytes;
     for (uint64_t d = 0; d < dim; ++d) std::memcpy(to + d * 16 * bytes, k + d * bytes, bytes);

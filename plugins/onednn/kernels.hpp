@@ -26,7 +26,7 @@ enum class Act : uint32_t {
   kSigmoid = 7
 };
 
-/// One tile of 64 cached tokens: for each 16 of them, K as [dim][16 tokens] and V as [16 tokens][v_dim] of one KV head.
+/// One tile of 64 cached tokens of one KV head, as sixteens of K and V (layout.hpp).
 inline constexpr uint32_t kTileTokens = 64;
 struct AttentionTile {
   const uint8_t* k[kTileTokens / 16];

@@ -12,7 +12,7 @@ namespace merritt::onednn {
 namespace {
 using namespace plugin;
 
-constexpr uint32_t kKvTypes = kv_type_bit(kF32) | kv_type_bit(kF16) | kv_type_bit(kBF16);
+constexpr uint32_t kKvTypes = kv_type_bit(kF32) | kv_type_bit(kF16) | kv_type_bit(kBF16) | kv_type_bit(kQ8_0);
 
 int32_t kernel_name(mrt_model* model, uint32_t node, uint32_t row_class, char* name, uint32_t name_bytes,
                     mrt_error* err) {

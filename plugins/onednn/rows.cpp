@@ -143,11 +143,29 @@ void Runner::store_kv(const RowOp& op, uint32_t r) noexcept {
     token = index % geo.page_tokens;
     type = geo.type;
   }
-  const uint32_t bytes = type == kF32 ? 4 : 2;
   for (uint32_t h = 0; h < n.a.kv_heads; ++h) {
-    const bool rows = is_v || !is_tiled(tokens);
-    const uint64_t at = rows ? v_offset(tokens, dim, h, token, bytes) : k_offset(tokens, dim, h, token, bytes);
-    k_->store_kv(x + static_cast<uint64_t>(h) * dim, dim, type, base + at, rows ? 1 : 16);
+    const float* from = x + static_cast<uint64_t>(h) * dim;
+    if (!is_tiled(tokens)) {
+      k_->store_kv(from, dim, type, base + row_offset(type, tokens, dim, h, token), 1);
+      continue;
+    }
+    uint8_t* sixteen = base + (is_v ? v_sixteen(type, tokens, dim, h, token) : k_sixteen(type, tokens, dim, h, token));
+    if (type == kQ8_0) {
+      store_q8(from, is_v, dim, token, sixteen);
+    } else {
+      const uint64_t element = is_v ? static_cast<uint64_t>(token % 16) * padded_dim(dim) : token % 16;
+      k_->store_kv(from, dim, type, sixteen + element * (type == kF32 ? 4 : 2), is_v ? 1 : 16);
+    }
+  }
+}
+
+// As everywhere else that makes q8_0, so that exported rows are the same bytes.
+void Runner::store_q8(const float* x, bool is_v, uint32_t dim, uint32_t token, uint8_t* sixteen) noexcept {
+  for (uint32_t unit = 0; unit < dim / 32; ++unit) {
+    uint8_t block[34];
+    quantise_row(kQ8_0, x + static_cast<uint64_t>(unit) * 32, block, 32);
+    q8_parts(is_v, dim, token, unit,
+             [&](uint32_t at, uint64_t place, uint32_t count) { std::memcpy(sixteen + place, block + at, count); });
   }
 }
 

@@ -88,6 +88,7 @@ class Runner {
   void norm(const RowOp& op, const float* x, float* y) noexcept;
   void pool_row(const RowOp& op, uint32_t r) noexcept;
   void store_kv(const RowOp& op, uint32_t r) noexcept;
+  static void store_q8(const float* x, bool is_v, uint32_t dim, uint32_t token, uint8_t* sixteen) noexcept;
   // matrix.cpp
   void matrix_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
   void prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept;

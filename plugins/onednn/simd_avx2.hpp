@@ -88,6 +88,11 @@ struct Simd {
   }
 
   MERRITT_INLINE __m128i half(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  MERRITT_INLINE F half1(const uint8_t* p) {
+    uint16_t h;
+    std::memcpy(&h, p, 2);
+    return set1(_cvtsh_ss(h));
+  }
   MERRITT_INLINE F load_f16(const uint8_t* p) { return {_mm256_cvtph_ps(half(p)), _mm256_cvtph_ps(half(p + 16))}; }
   MERRITT_INLINE __m256 widen_bf16(__m128i h) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));

@@ -79,6 +79,11 @@ struct Simd {
     return _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_LT_OQ), below);
   }
 
+  MERRITT_INLINE F half1(const uint8_t* p) {  // one f16 in every lane
+    uint16_t h;
+    std::memcpy(&h, p, 2);
+    return _mm512_set1_ps(_cvtsh_ss(h));
+  }
   MERRITT_INLINE F load_f16(const uint8_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }

@@ -42,6 +42,18 @@ int32_t check_counts(const Plan& plan, const mrt_kv_policy& p, bool wants_pages,
 
 }  // namespace
 
+void KvLayout::get_unit(const KvGeometry& geometry, const KvOperand& operand, const uint8_t* page, uint32_t token,
+                        uint32_t head, uint32_t unit, uint8_t* to) const noexcept {
+  const UnitPlace at = place(geometry, operand, token, head, unit);
+  std::memcpy(to, page + at.plane * geometry.group[operand.group].plane_bytes + at.offset, geometry.unit_bytes);
+}
+
+void KvLayout::put_unit(const KvGeometry& geometry, const KvOperand& operand, const uint8_t* from, uint32_t token,
+                        uint32_t head, uint32_t unit, uint8_t* page) const noexcept {
+  const UnitPlace at = place(geometry, operand, token, head, unit);
+  std::memcpy(page + at.plane * geometry.group[operand.group].plane_bytes + at.offset, from, geometry.unit_bytes);
+}
+
 int32_t PlainLayout::shape(const Plan& plan, const KvGeometry& geometry, uint32_t g, mrt_kv_group* out,
                            mrt_error*) const {
   uint64_t widest = 0;

@@ -44,6 +44,12 @@ class KvLayout {
   /// Where unit `unit` of token `token` (within the page), head `head` lies.
   virtual UnitPlace place(const KvGeometry& geometry, const KvOperand& operand, uint32_t token, uint32_t head,
                           uint32_t unit) const noexcept = 0;
+  /// A unit's bytes, in the order of the type, out of and into the planes of a page. Layouts that take a unit apart say
+  /// how; place() is then not asked.
+  virtual void get_unit(const KvGeometry& geometry, const KvOperand& operand, const uint8_t* page, uint32_t token,
+                        uint32_t head, uint32_t unit, uint8_t* to) const noexcept;
+  virtual void put_unit(const KvGeometry& geometry, const KvOperand& operand, const uint8_t* from, uint32_t token,
+                        uint32_t head, uint32_t unit, uint8_t* page) const noexcept;
   /// The planes that hold an operand, all of them in one run: what a reader of a sealed page has to open. A layout that
   /// does not say is read with all its planes open.
   virtual void planes(const KvGeometry& geometry, const KvOperand& operand, uint32_t* first,

@@ -5,6 +5,9 @@
 #include <cstring>
 
 namespace merritt::plugin {
+namespace {
+constexpr uint32_t kUnitBytesMax = 34;  // of the KV types: a block of q8_0
+}
 
 Pool::~Pool() {
   for (uint32_t g = 0; g < geometry_.n_groups; ++g) {
@@ -145,9 +148,9 @@ int32_t Pool::copy(uint32_t group, const uint32_t* from, const uint32_t* to, uin
         for (uint32_t t = 0; t < n_tokens; ++t) {
           for (uint32_t h = 0; h < op.kv_heads; ++h) {
             for (uint32_t u = 0; u < op.units(geometry_); ++u) {
-              const UnitPlace at = layout_->place(geometry_, op, t, h, u);
-              const uint64_t offset = at.plane * geometry_.group[group].plane_bytes + at.offset;
-              std::memcpy(target + offset, source + offset, geometry_.unit_bytes);
+              uint8_t bytes[kUnitBytesMax];
+              layout_->get_unit(geometry_, op, source, t, h, u, bytes);
+              layout_->put_unit(geometry_, op, bytes, t, h, u, target);
             }
           }
         }
@@ -205,12 +208,12 @@ int32_t Pool::export_rows(const mrt_kv_rows* rows, void* dst, uint64_t bytes, mr
   for (uint32_t t = 0; t < rows->n_tokens; ++t) {
     for (uint32_t h = 0; h < op.kv_heads; ++h) {
       for (uint32_t u = 0; u < op.units(geometry_); ++u, to += out_unit) {
-        const UnitPlace at = layout_->place(geometry_, op, rows->first + t, h, u);
-        const uint8_t* from = plane(rows->group, rows->page, at.plane) + at.offset;
+        uint8_t unit[kUnitBytesMax];
+        layout_->get_unit(geometry_, op, page(rows->group, rows->page), rows->first + t, h, u, unit);
         if (rows->type == geometry_.type) {
-          std::memcpy(to, from, geometry_.unit_bytes);
+          std::memcpy(to, unit, geometry_.unit_bytes);
         } else {
-          dequantise_row(geometry_.type, from, values, geometry_.unit_elements);
+          dequantise_row(geometry_.type, unit, values, geometry_.unit_elements);
           std::memcpy(to, values, out_unit);
         }
       }
@@ -229,14 +232,14 @@ int32_t Pool::import_rows(const mrt_kv_rows* rows, const void* src, uint64_t byt
   for (uint32_t t = 0; t < rows->n_tokens; ++t) {
     for (uint32_t h = 0; h < op.kv_heads; ++h) {
       for (uint32_t u = 0; u < op.units(geometry_); ++u, from += in_unit) {
-        const UnitPlace at = layout_->place(geometry_, op, rows->first + t, h, u);
-        uint8_t* to = plane(rows->group, rows->page, at.plane) + at.offset;
+        uint8_t unit[kUnitBytesMax];
         if (rows->type == geometry_.type) {
-          std::memcpy(to, from, geometry_.unit_bytes);
+          std::memcpy(unit, from, geometry_.unit_bytes);
         } else {
           std::memcpy(values, from, in_unit);
-          quantise_row(geometry_.type, values, to, geometry_.unit_elements);
+          quantise_row(geometry_.type, values, unit, geometry_.unit_elements);
         }
+        layout_->put_unit(geometry_, op, unit, rows->first + t, h, u, page(rows->group, rows->page));
       }
     }
   }
