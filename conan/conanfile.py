@@ -14,7 +14,7 @@ required_conan_version = ">=2.0"
 
 class MerrittConan(ConanFile):
     name = "merritt"
-    version = "0.1.0"
+    version = "0.2.0"
     license = "Apache-2.0"
     description = "Language models in your process, for many tenants"
     topics = ("llm", "inference", "gguf", "multi-tenant")

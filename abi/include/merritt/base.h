@@ -31,7 +31,7 @@
 #include <stdint.h>
 
 #define MERRITT_VERSION_MAJOR 0
-#define MERRITT_VERSION_MINOR 1
+#define MERRITT_VERSION_MINOR 2
 #define MERRITT_VERSION_PATCH 0
 
 #if defined(_WIN32)
@@ -86,7 +86,7 @@ MERRITT_API void merritt_error_release(merritt_error *error);
 
 /* The library's version, (major << 16) | (minor << 8) | patch. Since 0.1. */
 MERRITT_API uint32_t merritt_version(void);
-/* "0.1.0", terminated, static. Since 0.1. */
+/* "0.2.0", terminated, static. Since 0.1. */
 MERRITT_API const char *merritt_version_string(void);
 /* "invalid_argument" for 1 and so on, "unknown" for others; terminated, static. Since 0.1. */
 MERRITT_API const char *merritt_code_name(int32_t code);

@@ -92,8 +92,8 @@ typedef struct merritt_engine_stats {
     uint64_t requests_running;
     uint64_t requests_waiting;
     uint64_t steps_mixed;           /* steps with rows of two or more tenants */
-    uint64_t draft_tokens;          /* run as guesses, see speculate_max of a request */
-    uint64_t draft_tokens_accepted; /* of these, in an output */
+    uint64_t draft_tokens;          /* run as guesses, see speculate_max of a request. Since 0.2 */
+    uint64_t draft_tokens_accepted; /* of these, in an output. Since 0.2 */
 } merritt_engine_stats;
 /* Fills *out up to out->struct_size. Since 0.1. */
 MERRITT_API int32_t merritt_engine_stats_get(merritt_engine engine, merritt_engine_stats *out, merritt_error **error);

@@ -39,7 +39,7 @@ typedef struct merritt_model_options {
     /* Pack cache: an absolute directory of this user, writable by nobody else, in which the weights are kept as the
      * backend packs them, for the next load of the same file; NULL = nothing is kept. A pack that is not as this
      * installation wrote it is not used, whoever wrote it, and one that cannot be written is done without: both are
-     * logged. Backends that cannot keep packs load as ever. */
+     * logged. Backends that cannot keep packs load as ever. Since 0.2. */
     const char *pack_cache;
     size_t pack_cache_length;
     const uint8_t *pack_cache_key;  /* the key packs are checked under; NULL = that of the file "key", made there */
@@ -80,7 +80,7 @@ typedef struct merritt_model_info {
     char quantization[64];          /* summary such as "Q5_0 81, Q4_K 27, F32 109" */
 } merritt_model_info;
 #define MERRITT_MODEL_ADD_BOS 1
-#define MERRITT_MODEL_FROM_PACK 2       /* the weights came from the pack cache */
+#define MERRITT_MODEL_FROM_PACK 2       /* the weights came from the pack cache. Since 0.2 */
 /* Fills *out up to out->struct_size. Since 0.1. */
 MERRITT_API int32_t merritt_model_info_get(merritt_model model, merritt_model_info *out, merritt_error **error);
 

@@ -81,7 +81,8 @@ typedef struct merritt_request_options {
     uint32_t n_stop_tokens;
     uint32_t reserved;                  /* 0 */
     uint32_t speculate_max;             /* guessed tokens a step may run, at most 64; 0 = off. For output that repeats
-                                           its prompt or itself; it stays the same and comes sooner */
+                                           its prompt or itself; it stays the same and comes sooner. Since
+                                           0.2 */
     uint32_t reserved_2;                /* 0 */
 } merritt_request_options;
 #define MERRITT_REQUEST_IGNORE_EOS 1    /* end-of-generation tokens do not end the generation */
@@ -141,8 +142,8 @@ typedef struct merritt_request_stats {
     uint64_t first_token_ns;        /* submit to first token */
     uint64_t prefill_ns;            /* first step to first token */
     uint64_t decode_ns;             /* first token to last */
-    uint32_t draft_tokens;          /* run as guesses, see speculate_max, over all choices */
-    uint32_t draft_tokens_accepted; /* of these, in the output */
+    uint32_t draft_tokens;          /* run as guesses, see speculate_max, over all choices. Since 0.2 */
+    uint32_t draft_tokens_accepted; /* of these, in the output. Since 0.2 */
 } merritt_request_stats;
 /* Fills *out up to out->struct_size; also while running. Since 0.1. */
 MERRITT_API int32_t merritt_request_stats_get(merritt_request request, merritt_request_stats *out,
