@@ -3,17 +3,23 @@
 // sixteen weight rows, holds no state and never allocates. What is computed for a row depends only on that row: the
 // order of every sum is fixed by the kernel, never by how many rows come with it.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 #include "onednn/packed.hpp"
 
 namespace merritt::onednn {
 
-/// A row as 15-bit integers for the products of GENERATED rows, in two planes of signed bytes, q = 128 high + low with
-/// low in [-64, 63]: [high x padded][low x padded][f32 scale per 32][int32 sum of q per 16]. One plane alone is too
-/// coarse: beside a channel that is a hundred times larger than its 31 neighbours, as decoder models have them, 8 bits
-/// leave little of the neighbours.
-inline uint64_t q15_row_bytes(uint64_t padded) noexcept { return 2 * padded + padded / 32 * 12; }
+/// 32 inputs of a row as 15-bit integers for the products of GENERATED rows, in two planes of signed bytes, q = 128
+/// high
+/// + low with low in [-64, 63]. One plane alone is too coarse: beside a channel that is a hundred times larger than its
+/// 31 neighbours, as decoder models have them, 8 bits leave little of the neighbours.
+struct Q15Block {
+  int8_t high[32], low[32];
+  float scale;
+  int32_t minus_sum[3];  // of q: the first half, the second, all; negative
+};
+inline uint64_t q15_row_bytes(uint64_t padded) noexcept { return padded / 32 * sizeof(Q15Block); }
 
 enum class Act : uint32_t {
   kNone = 0,

@@ -6,6 +6,7 @@
 // clang-format off
 #include "onednn/types_impl.hpp"
 #include "onednn/matrix_impl.hpp"
+#include "onednn/gemv_impl.hpp"
 #include "onednn/rows_impl.hpp"
 #include "onednn/attention_impl.hpp"
 #include "onednn/table_impl.hpp"

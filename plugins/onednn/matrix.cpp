@@ -37,6 +37,26 @@ void Runner::matrix_task(const Phase& phase, uint32_t i, uint32_t worker) noexce
   }
 }
 
+// Memory is idle while workers wait for each other, and in decoding it is what the step is made of. So who waits asks
+// for the weights of the next products, as many as a task reads: the w-th worker to come for the w-th task.
+void Runner::look_ahead(uint32_t active, uint32_t worker, Ahead* ahead) const noexcept {
+  const std::vector<Phase>& phases = model_->schedule().phases;
+  uint32_t next = active + 1;
+  while (next < n_active_ && phases[active_[next]].kind != PhaseKind::kMatrix) ++next;
+  if (next == n_active_ || next == ahead->active) return;
+  *ahead = {next, nullptr, nullptr};
+  for (const MatrixOp& op : phases[active_[next]].matrix_ops) {
+    const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
+    if (!wanted(op.needed_by)) continue;
+    if (rows.n == rows.n_prompt) return;
+    const Packed& m = model_->matrix(op.matrix);
+    const uint64_t share = matrix_work(op).chunk * m.group_bytes, first = std::min(m.bytes(), worker * share);
+    ahead->at = m.data + first;
+    ahead->end = m.data + std::min(m.bytes(), first + share);
+    return;
+  }
+}
+
 void Runner::prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept {
   const Packed& m = model_->matrix(op.matrix);
   const MatrixKernel* kernel = model_->kernel(op);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of packed weights: GEMV on signed-byte or f32 activations, panels for the library's matrix kernel, and our
-// own f32 matrix kernel. Include only from ISA files, after types_impl.hpp.
+// Products of packed weights with f32 activations: GEMV, panels for the library's matrix kernel, and our own f32 matrix
+// kernel. Include only from ISA files, after types_impl.hpp.
 #pragma once
 #include "onednn/kernels.hpp"
 
@@ -18,98 +18,6 @@ MERRITT_INLINE void put_group(F v, const Packed& w, uint64_t g, float* out, cons
     if (bias != nullptr) v = Simd::add(v, Simd::load_n(bias + first, n));
     Simd::store_n(out + first, v, n);
   }
-}
-
-// One 32-group of sixteen rows times one activation row: integers throughout the group (at most 255 x 16319 x 32, which
-// 28 bits hold), f32 across groups.
-template <class T>
-MERRITT_INLINE F q15_step(const I* c, const F* scale, const F* min, const int8_t* high, const int8_t* low, float d,
-                          const int32_t* sums, F acc) {
-  constexpr bool kSigned = T::kWide && Simd::kSignedWide;
-  constexpr int kOffset = kSigned ? 0 : T::kOffset;
-  I part[2];
-  for (int h = 0; h < 2; ++h) {
-    I a = Simd::set1_i32(0), b = Simd::set1_i32(-kOffset * sums[h]);
-    for (int at = 4 * h; at < 4 * h + 4; ++at) {
-      if constexpr (kSigned) {
-        a = Simd::dot_signed(a, c[at], Simd::broadcast4(high + 4 * at));
-        b = Simd::dot_signed(b, c[at], Simd::broadcast4(low + 4 * at));
-      } else {
-        a = Simd::dot(a, c[at], Simd::broadcast4(high + 4 * at));
-        b = Simd::dot(b, c[at], Simd::broadcast4(low + 4 * at));
-      }
-    }
-    part[h] = Simd::add_i(Simd::template shift_left<7>(a), b);
-  }
-  const F da = Simd::set1(d);
-  if constexpr (T::kHalves) {
-    F v = Simd::mul(scale[0], Simd::to_f32(part[0]));
-    v = Simd::fma(scale[1], Simd::to_f32(part[1]), v);
-    if constexpr (T::kMin) {
-      v = Simd::fnma(min[0], Simd::set1(static_cast<float>(sums[0])), v);
-      v = Simd::fnma(min[1], Simd::set1(static_cast<float>(sums[1])), v);
-    }
-    return Simd::fma(v, da, acc);
-  } else {
-    F v = Simd::mul(scale[0], Simd::to_f32(Simd::add_i(part[0], part[1])));
-    if constexpr (T::kMin) v = Simd::fnma(min[0], Simd::set1(static_cast<float>(sums[0] + sums[1])), v);
-    return Simd::fma(v, da, acc);
-  }
-}
-
-template <class T, int M>
-void gemv_q15_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, float* const* out,
-                    const float* bias) {
-  const uint8_t* p = w.group(g);
-  const int8_t* q[M];
-  const uint8_t* d[M];
-  const uint8_t* s[M];
-  F acc[M];
-  for (int m = 0; m < M; ++m) {
-    const uint8_t* row = act + static_cast<uint64_t>(m) * act_bytes;
-    q[m] = reinterpret_cast<const int8_t*>(row);
-    d[m] = row + 2 * w.padded;
-    s[m] = d[m] + w.padded / 32 * 4;
-    acc[m] = Simd::zero();
-  }
-  for (uint32_t b = 0, at = 0; b < w.blocks; ++b, p += w.block_bytes) {
-    for (uint64_t ahead = 0; ahead < w.block_bytes && M == 1; ahead += 64) Simd::prefetch(p + 2048 + ahead);
-    const typename T::Head head = T::head(p);
-#pragma GCC unroll 8
-    for (int i = 0; i < T::kGroups; ++i, ++at) {
-      I c[8];
-      T::codes(p, i, c);
-      F scale[2], min[2];
-      for (int h = 0; h < (T::kHalves ? 2 : 1); ++h) {
-        scale[h] = T::scale(head, i, h);
-        if constexpr (T::kMin) min[h] = T::min(head, i, h);
-      }
-      for (int m = 0; m < M; ++m) {
-        float da;
-        int32_t sums[2];
-        std::memcpy(&da, d[m] + at * 4, 4);
-        std::memcpy(sums, s[m] + at * 8, 8);
-        acc[m] = q15_step<T>(c, scale, min, q[m] + at * 32, q[m] + w.padded + at * 32, da, sums, acc[m]);
-      }
-    }
-  }
-  for (int m = 0; m < M; ++m) put_group(acc[m], w, g, out[m], bias);
-}
-
-inline void gemv_q15(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-                     float* const* out, const float* bias) {
-  with_quant_type(w.type, [&](auto trait) {
-    using T = decltype(trait);
-    for (uint64_t g = g0; g < g1; ++g) {
-      uint32_t i = 0;
-      for (; i + 4 <= m; i += 4) gemv_q15_group<T, 4>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
-      if (i + 2 <= m) {
-        gemv_q15_group<T, 2>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
-        i += 2;
-      }
-      if (i < m) gemv_q15_group<T, 1>(w, g, act + i * act_bytes, act_bytes, out + i, bias);
-    }
-  });
 }
 
 // 32 inputs of sixteen rows as f32, handed on in pairs: put(k / 2, even, odd).

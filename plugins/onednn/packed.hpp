@@ -8,7 +8,7 @@
 // (scales, codes) is transposed: element e of row r lies at e * 16 + r, where the element of codes is four bytes.
 //   32-blocks   q4_0 iq4_nl [d][q]   q4_1 [d][m][q]   q5_0 [d][fifth][q]   q5_1 [d][m][fifth][q]   q8_0 [d][q ^ 0x80]
 //   256-blocks  q2_K [d][dmin][scales][q]  q3_K [d][scales][high][q]  q4_K [d][dmin][scales][q]
-//               q5_K [d][dmin][scales][fifth][q]  q6_K [d][scales][high][low]
+//               q5_K [d][dmin][scales][fifth][q]  q6_K [d][scales][high][low] [high][low], a half each
 //   floats      32 inputs of sixteen rows, [input][row]
 // `fifth` of q5_0 and q5_1 is one 64-bit mask for each four inputs: bit 4 r + j is input j of row r.
 #pragma once

@@ -7,6 +7,7 @@
 namespace {
 
 using merritt::onednn::Act;
+using merritt::onednn::Q15Block;
 
 // e^x to about 1 ulp of f32; 0 below -87, largest below infinity above 88.
 MERRITT_INLINE F exp_of(F x) {
@@ -177,10 +178,9 @@ inline void softcap_rows(const float* x, float cap, float* y, uint64_t n) {
 // integer become the low plane, rounded to nearest, so that high stays in [-127, 127].
 inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) {
   constexpr float kLargest = 127 * 128;
-  auto *high = reinterpret_cast<int8_t*>(row), *low = high + padded;
-  uint8_t *d = row + 2 * padded, *s = d + padded / 32 * 4;
   const I half = Simd::set1_i32(64), mask = Simd::set1_i32(127);
-  for (uint64_t k = 0; k < padded; k += 32, d += 4, s += 8) {
+  for (uint64_t k = 0; k < padded; k += 32, row += sizeof(Q15Block)) {
+    auto* block = reinterpret_cast<Q15Block*>(row);
     F v[2];
     for (uint64_t h = 0; h < 2; ++h) {
       const uint64_t at = k + 16 * h;
@@ -189,19 +189,17 @@ inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) 
     const float largest = Simd::largest(Simd::max(Simd::abs(v[0]), Simd::abs(v[1])));
     // A not-a-number or infinite input makes the sum of the block so, and with it the scale: it is not lost.
     const float probe = Simd::sum(Simd::mul(Simd::add(v[0], v[1]), Simd::zero()));
-    const float scale = largest / kLargest + probe;
+    block->scale = largest / kLargest + probe;
     const F inverse = Simd::set1(largest > 0.0f ? kLargest / largest : 0.0f);
-    int32_t sums[2];
     for (uint64_t h = 0; h < 2; ++h) {
       // max gives its second operand for a not-a-number, so that the integers stay in their range whatever comes.
       const I r = Simd::round(Simd::max(Simd::mul(v[h], inverse), Simd::set1(-kLargest)));
       const I rounded = Simd::add_i(r, half);
-      Simd::store_i8(high + k + 16 * h, Simd::template shift_right_signed<7>(rounded));
-      Simd::store_i8(low + k + 16 * h, Simd::sub_i(Simd::and_i(rounded, mask), half));
-      sums[h] = Simd::sum_i(r);
+      Simd::store_i8(block->high + 16 * h, Simd::template shift_right_signed<7>(rounded));
+      Simd::store_i8(block->low + 16 * h, Simd::sub_i(Simd::and_i(rounded, mask), half));
+      block->minus_sum[h] = -Simd::sum_i(r);
     }
-    std::memcpy(d, &scale, 4);
-    std::memcpy(s, sums, 8);
+    block->minus_sum[2] = block->minus_sum[0] + block->minus_sum[1];
   }
 }
 

@@ -121,9 +121,13 @@ bool Runner::is_done(uint32_t active) const noexcept {
   return progress_[active].done.load(std::memory_order_acquire) == tasks_[active];
 }
 
-void Runner::wait_for(uint32_t active) const noexcept {
+void Runner::wait_for(uint32_t active, Ahead* ahead) const noexcept {
   for (uint32_t spins = 0; progress_[active].done.load(std::memory_order_acquire) < tasks_[active]; ++spins) {
     if (stop_.load(std::memory_order_relaxed)) return;
+    if (ahead->at < ahead->end) {
+      _mm_prefetch(reinterpret_cast<const char*>(ahead->at), _MM_HINT_T1);
+      ahead->at += 64;
+    }
     if (spins < 4096) {
       _mm_pause();
     } else {
@@ -133,9 +137,11 @@ void Runner::wait_for(uint32_t active) const noexcept {
 }
 
 void Runner::gang_body(uint32_t worker) noexcept {
+  Ahead ahead;
   for (uint32_t a = 0; a < n_active_ && !stop_.load(std::memory_order_relaxed); ++a) {
     drain(a, worker);
-    wait_for(a);
+    look_ahead(a, worker, &ahead);
+    wait_for(a, &ahead);
   }
 }
 

@@ -57,6 +57,11 @@ class Runner {
   struct alignas(64) Progress {  // of an active phase
     std::atomic<uint32_t> next{0}, done{0};
   };
+  /// Weights that a waiting worker asks for before their phase begins.
+  struct Ahead {
+    uint32_t active = 0;  // the phase they belong to
+    const uint8_t *at = nullptr, *end = nullptr;
+  };
   struct Work {  // one op of a matrix or attention phase: how many tasks of each class
     uint32_t prompt_tasks, tasks;
     uint64_t chunk;
@@ -76,7 +81,7 @@ class Runner {
   uint32_t count_tasks(const Phase& phase) noexcept;
   void drain(uint32_t active, uint32_t worker) noexcept;
   void gang_body(uint32_t worker) noexcept;
-  void wait_for(uint32_t active) const noexcept;
+  void wait_for(uint32_t active, Ahead* ahead) const noexcept;
   bool is_done(uint32_t active) const noexcept;
   void task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
   bool wanted(uint32_t needed_by) const noexcept { return (needed_by & mask_) != 0; }
@@ -94,6 +99,7 @@ class Runner {
   void prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept;
   void generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk, Worker& w) noexcept;
   Work matrix_work(const MatrixOp& op) const noexcept;
+  void look_ahead(uint32_t active, uint32_t worker, Ahead* ahead) const noexcept;
   // attention_work.cpp
   void list_blocks() noexcept;
   uint32_t tokens_of_prompt_block() const noexcept;

@@ -19,7 +19,9 @@ struct Simd {
   struct I {
     __m256i a, b;
   };
-  static constexpr bool kSignedWide = true;  // maddubs saturates above 2 x 127 x 128
+  static constexpr bool kSignedWide = true;          // maddubs saturates above 2 x 127 x 128
+  static constexpr int kSums16 = 32767 / (2 * 127);  // sums of pairs of code x byte in 16 bits, times the largest code
+  static constexpr int kRowTile = 4;
   static constexpr bool kBf16 = false;
   static constexpr int kQueryTile = 4, kKeyVectors = 1;
 
@@ -174,23 +176,40 @@ struct Simd {
     const __m256i t = _mm256_broadcastsi128_si256(half(table16));
     return {_mm256_shuffle_epi8(t, index.a), _mm256_shuffle_epi8(t, index.b)};
   }
-  MERRITT_INLINE __m256i dot8(__m256i acc, __m256i codes, __m256i bytes) {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(codes, bytes), _mm256_set1_epi16(1)));
-  }
-  MERRITT_INLINE I dot(I acc, I codes, I bytes) {
-    return {dot8(acc.a, codes.a, bytes.a), dot8(acc.b, codes.b, bytes.b)};
-  }
-  MERRITT_INLINE I dot_signed(I acc, I biased, I bytes) {
-    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-    const __m256i x = _mm256_xor_si256(biased.a, flip), y = _mm256_xor_si256(biased.b, flip);
-    return {dot8(acc.a, _mm256_abs_epi8(x), _mm256_sign_epi8(bytes.a, x)),
-            dot8(acc.b, _mm256_abs_epi8(y), _mm256_sign_epi8(bytes.b, y))};
-  }
-  MERRITT_INLINE I broadcast4(const int8_t* p) {
+  MERRITT_INLINE __m256i broadcast8(const void* p) {
     int32_t v;
     std::memcpy(&v, p, 4);
-    return set1_i32(v);
+    return _mm256_set1_epi32(v);
   }
+  MERRITT_INLINE I broadcast_i32(const void* p) { return {broadcast8(p), broadcast8(p)}; }
+  MERRITT_INLINE F broadcast_f32(const void* p) {
+    float v;
+    std::memcpy(&v, p, 4);
+    return set1(v);
+  }
+  template <bool Signed>
+  MERRITT_INLINE __m256i pairs(__m256i codes, __m256i x) {  // sums of two products in 16 bits
+    if constexpr (Signed) {
+      const __m256i w = _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80)));
+      return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    }
+    return _mm256_maddubs_epi16(codes, x);
+  }
+  /// acc + products of N vectors of codes, each by four signed bytes of its own that all lanes share. Signed: the codes
+  /// are biased by 128 and meant as signed numbers, for where u8 x s8 would saturate.
+  template <int N, bool Signed>
+  MERRITT_INLINE I dots(I acc, const I* codes, const int8_t* bytes) {
+    __m256i x = broadcast8(bytes);
+    __m256i a = pairs<Signed>(codes[0].a, x), b = pairs<Signed>(codes[0].b, x);
+    for (int i = 1; i < N; ++i) {
+      x = broadcast8(bytes + 4 * i);
+      a = _mm256_add_epi16(a, pairs<Signed>(codes[i].a, x));
+      b = _mm256_add_epi16(b, pairs<Signed>(codes[i].b, x));
+    }
+    const __m256i one = _mm256_set1_epi16(1);
+    return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(a, one)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(b, one))};
+  }
+  MERRITT_INLINE void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
   MERRITT_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 

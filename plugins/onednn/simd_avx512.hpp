@@ -23,14 +23,17 @@ struct Simd {
   using I = __m512i;
 #if defined(__AVX512VNNI__)
   static constexpr bool kSignedWide = false;  // u8 x s8 never saturates
+  static constexpr int kSums16 = 1;           // no 16-bit sums
 #else
   static constexpr bool kSignedWide = true;
+  static constexpr int kSums16 = 32767 / (2 * 127);  // sums of pairs of code x byte in 16 bits, times the largest code
 #endif
 #if defined(__AVX512BF16__)
   static constexpr bool kBf16 = true;
 #else
   static constexpr bool kBf16 = false;
 #endif
+  static constexpr int kRowTile = 8;
   static constexpr int kQueryTile = 8, kKeyVectors = 2;  // register tile of attention and of the f32 products
 
   MERRITT_INLINE F zero() { return _mm512_setzero_ps(); }
@@ -158,25 +161,39 @@ struct Simd {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table16))),
                                index);
   }
-  /// acc + the four products of each lane: unsigned codes by signed bytes.
-  MERRITT_INLINE I dot(I acc, I codes, I bytes) {
-#if defined(__AVX512VNNI__)
-    return _mm512_dpbusd_epi32(acc, codes, bytes);
-#else
-    return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(codes, bytes), _mm512_set1_epi16(1)));
-#endif
-  }
-  /// The same for codes biased by 128, as signed numbers, where u8 x s8 would saturate.
-  MERRITT_INLINE I dot_signed(I acc, I biased, I bytes) {
-    const __m512i w = _mm512_xor_si512(biased, _mm512_set1_epi8(static_cast<char>(0x80)));
-    const __mmask64 negative = _mm512_movepi8_mask(w);
-    return dot(acc, _mm512_abs_epi8(w), _mm512_mask_sub_epi8(bytes, negative, _mm512_setzero_si512(), bytes));
-  }
-  MERRITT_INLINE I broadcast4(const int8_t* p) {
+  MERRITT_INLINE I broadcast_i32(const void* p) {
     int32_t v;
     std::memcpy(&v, p, 4);
     return _mm512_set1_epi32(v);
   }
+  MERRITT_INLINE F broadcast_f32(const void* p) {
+    float v;
+    std::memcpy(&v, p, 4);
+    return _mm512_set1_ps(v);
+  }
+  /// acc + products of N vectors of codes, each by four signed bytes of its own that all lanes share. Signed: the codes
+  /// are biased by 128 and meant as signed numbers, for where u8 x s8 would saturate.
+  template <int N, bool Signed>
+  MERRITT_INLINE I dots(I acc, const I* codes, const int8_t* bytes) {
+#if defined(__AVX512VNNI__)
+    static_assert(N == 1 && !Signed);
+    return _mm512_dpbusd_epi32(acc, codes[0], broadcast_i32(bytes));
+#else
+    __m512i sum = _mm512_setzero_si512();
+    for (int i = 0; i < N; ++i) {
+      __m512i w = codes[i], x = broadcast_i32(bytes + 4 * i);
+      if constexpr (Signed) {
+        w = _mm512_xor_si512(w, _mm512_set1_epi8(static_cast<char>(0x80)));
+        x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x);
+        w = _mm512_abs_epi8(w);
+      }
+      const __m512i pairs = _mm512_maddubs_epi16(w, x);
+      sum = i == 0 ? pairs : _mm512_add_epi16(sum, pairs);
+    }
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(sum, _mm512_set1_epi16(1)));
+#endif
+  }
+  MERRITT_INLINE void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
   MERRITT_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 

@@ -28,6 +28,7 @@ template <bool Min, bool Fifth, int Offset>
 struct Small {  // q4_0, q4_1, q5_0, q5_1
   static constexpr int kGroups = 1, kOffset = Offset;
   static constexpr bool kHalves = false, kMin = Min, kWide = false;
+  static constexpr int kMaxCode = Fifth ? 31 : 15;
   static constexpr int kCodes = Min ? 64 : 32;
   struct Head {
     F d, m;
@@ -46,7 +47,7 @@ struct Small {  // q4_0, q4_1, q5_0, q5_1
 };
 
 struct TypeQ8 {
-  static constexpr int kGroups = 1, kOffset = 128;
+  static constexpr int kGroups = 1, kOffset = 128, kMaxCode = 255;
   static constexpr bool kHalves = false, kMin = false, kWide = true;
   struct Head {
     F d;
@@ -60,7 +61,7 @@ struct TypeQ8 {
 };
 
 struct TypeIq4 {
-  static constexpr int kGroups = 1, kOffset = 128;
+  static constexpr int kGroups = 1, kOffset = 128, kMaxCode = 255;
   static constexpr bool kHalves = false, kMin = false, kWide = true;
   struct Head {
     F d;
@@ -109,7 +110,7 @@ MERRITT_INLINE I bit_to(I v, int g) {
 }
 
 struct TypeQ2K {
-  static constexpr int kGroups = 8, kOffset = 0;
+  static constexpr int kGroups = 8, kOffset = 0, kMaxCode = 3;
   static constexpr bool kHalves = true, kMin = true, kWide = false;
   struct Head {
     F d, dmin;
@@ -128,7 +129,7 @@ struct TypeQ2K {
 };
 
 struct TypeQ3K {
-  static constexpr int kGroups = 8, kOffset = 4;
+  static constexpr int kGroups = 8, kOffset = 4, kMaxCode = 7;
   static constexpr bool kHalves = true, kMin = false, kWide = false;
   struct Head {
     F d;
@@ -136,8 +137,10 @@ struct TypeQ3K {
   };
   MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p), p + 32}; }
   MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) {
+    I high[8];
+    for (int q = 0; q < 8; ++q) high[q] = bit_to<2>(Simd::load_i(p + 224 + 64 * q), g);
     two_bits(p + 736, g, c);
-    for (int q = 0; q < 8; ++q) c[q] = Simd::or_i(c[q], bit_to<2>(Simd::load_i(p + 224 + 64 * q), g));
+    for (int q = 0; q < 8; ++q) c[q] = Simd::or_i(c[q], high[q]);
   }
   MERRITT_INLINE F scale(const Head& h, int g, int half) {
     const int s = 2 * g + half;  // of sixteen: low four bits in bytes 0..7, high two in bytes 8..11
@@ -160,7 +163,7 @@ struct TypeQ3K {
 
 template <bool Fifth>
 struct Type45K {  // q4_K and q5_K
-  static constexpr int kGroups = 8, kOffset = 0;
+  static constexpr int kGroups = 8, kOffset = 0, kMaxCode = Fifth ? 31 : 15;
   static constexpr bool kHalves = false, kMin = true, kWide = false;
   struct Head {
     F d, dmin;
@@ -170,10 +173,12 @@ struct Type45K {  // q4_K and q5_K
   MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) {
     const uint8_t* q4 = p + 256 + (Fifth ? 512 : 0) + g / 2 * 512;
     const I low = Simd::set1_i8(15);
+    I fifth[8];
+    for (int q = 0; q < 8 && Fifth; ++q) fifth[q] = bit_to<4>(Simd::load_i(p + 256 + 64 * q), g);
     for (int q = 0; q < 8; ++q) {
       const I v = Simd::load_i(q4 + 64 * q);
       c[q] = Simd::and_i(g % 2 == 0 ? v : Simd::shift_right<4>(v), low);
-      if constexpr (Fifth) c[q] = Simd::or_i(c[q], bit_to<4>(Simd::load_i(p + 256 + 64 * q), g));
+      if constexpr (Fifth) c[q] = Simd::or_i(c[q], fifth[q]);
     }
   }
   MERRITT_INLINE __m128i six_bits(const uint8_t* s, int g, bool is_min) {
@@ -192,7 +197,7 @@ struct Type45K {  // q4_K and q5_K
 };
 
 struct TypeQ6K {
-  static constexpr int kGroups = 8, kOffset = 32;
+  static constexpr int kGroups = 8, kOffset = 32, kMaxCode = 63;
   static constexpr bool kHalves = true, kMin = false, kWide = false;
   struct Head {
     F d;
@@ -200,13 +205,13 @@ struct TypeQ6K {
   };
   MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p), p + 32}; }
   MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) {
-    const uint8_t *high = p + 288, *low = p + 1312;
-    const int half = g / 4, quarter = g % 4;
+    const int quarter = g % 4;
+    const uint8_t *high = p + 288 + g / 4 * 1536, *low = high + 512;
     I top[8];
-    two_bits(high, g, top);
+    two_bits(high, quarter, top);
     const I mask = Simd::set1_i8(15);
     for (int q = 0; q < 8; ++q) {
-      const I v = Simd::load_i(low + (half * 16 + quarter % 2 * 8 + q) * 64);
+      const I v = Simd::load_i(low + (quarter % 2 * 8 + q) * 64);
       c[q] = Simd::or_i(Simd::and_i(quarter < 2 ? v : Simd::shift_right<4>(v), mask), Simd::shift_left<4>(top[q]));
     }
   }

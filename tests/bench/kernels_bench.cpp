@@ -188,8 +188,8 @@ void attention_deep(benchmark::State& state, uint32_t type) {
 void add_all() {
   for (const uint32_t type : {kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kIQ4_NL, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K}) {
     const std::string name = type_info(type)->name;
-    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_q15, type, 8192, 2048)->Arg(1)->Arg(4)->Arg(16);
-    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q15, type, 65536, 2048)->Arg(1);
+    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_q15, type, 8192, 2048)->Arg(1)->Arg(4)->Arg(8)->Arg(16);
+    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q15, type, 65536, 2048)->Arg(1)->Arg(16);
     if (kernels().bf16) benchmark::RegisterBenchmark(("panel/" + name).c_str(), panel, type);
     benchmark::RegisterBenchmark(("prompt/" + name).c_str(), prompt, type, 2048, 1024)->Arg(16)->Arg(512);
   }
