@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pathlib
+import time
 
 import numpy as np
 import pytest
+import tiny_model
 
 import merritt
 
@@ -83,3 +85,15 @@ def test_info_describes_the_model(model: merritt.Model, model_path: pathlib.Path
     assert model.info["layers"] == 5
     assert "merritt.Model" in repr(model)
     assert "<table>" in model._repr_html_()
+
+
+def test_the_second_load_is_from_the_pack_cache(engine: merritt.Engine, tmp_path: pathlib.Path) -> None:
+    path, packs = tiny_model.model_path(tmp_path), tmp_path.resolve() / "packs"
+    packs.mkdir(mode=0o700)
+    time.sleep(3.1)  # a file that changed a moment ago is not kept
+    for from_pack in (False, True):
+        with engine.load(path, backend="onednn", pack_cache=packs, progress=False) as model:
+            assert model.info["from_pack_cache"] is from_pack
+    packs.chmod(0o777)
+    with pytest.raises(merritt.PermissionDeniedError, match="writable by others"):
+        engine.load(path, backend="onednn", pack_cache=packs, progress=False)
