@@ -21,7 +21,7 @@ namespace merritt::onednn {
 inline constexpr uint32_t kLanes = 16;
 
 /// Changes with the order of the bytes below: a host may have kept older ones.
-inline constexpr char kPackedLayout[] = "onednn.rows16/1";
+inline constexpr char kPackedLayout[] = "onednn.rows16/2";
 
 struct Packed {
   uint32_t type = 0;
