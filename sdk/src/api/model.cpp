@@ -43,9 +43,9 @@ Status read_model_options(const merritt_model_options* in, engine::ModelLoadOpti
       return invalid("pack_cache_key has " + std::to_string(options.pack_cache_key_length) + " bytes; it must have " +
                      std::to_string(model::pack::kKeyBytes));
     }
-    out.pack_cache_key =
-        secret::SecretBytes(std::as_bytes(std::span(options.pack_cache_key, options.pack_cache_key_length)));
-    if (!out.pack_cache_key.ok()) return Status(Code::kOutOfMemory, "there is no memory for the pack cache's key");
+    secret::SecretBytes key(std::as_bytes(std::span(options.pack_cache_key, options.pack_cache_key_length)));
+    if (!key.ok()) return Status(Code::kOutOfMemory, "there is no memory for the pack cache's key");
+    out.pack_cache_key = std::make_shared<const secret::SecretBytes>(std::move(key));
   }
   if (options.progress != nullptr) {
     out.progress = [call = options.progress, user = options.progress_user](float f) { return call(user, f) != 0; };

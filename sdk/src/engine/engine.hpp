@@ -53,11 +53,11 @@ struct EngineOptions {
 
 struct ModelLoadOptions {
   std::string path;
-  std::string backend;                  // empty = the first that accepts the model
-  CompileOptions compile;               // zeros = defaults
-  std::string pack_cache;               // directory of packed weights; empty = none are kept
-  secret::SecretBytes pack_cache_key;   // empty = that of the directory
-  std::function<bool(float)> progress;  // true = cancel
+  std::string backend;                                        // empty = the first that accepts the model
+  CompileOptions compile;                                     // zeros = defaults
+  std::string pack_cache;                                     // directory of packed weights; empty = none are kept
+  std::shared_ptr<const secret::SecretBytes> pack_cache_key;  // null = that of the directory
+  std::function<bool(float)> progress;                        // true = cancel
 };
 
 struct EngineStats {

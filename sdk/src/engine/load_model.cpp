@@ -74,7 +74,9 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
 
   std::optional<model::pack::PackCache> packs;
   if (!options.pack_cache.empty()) {
-    MERRITT_TRY(packs, model::pack::PackCache::open(options.pack_cache, options.pack_cache_key.span()));
+    const std::span<const std::byte> key =
+        options.pack_cache_key == nullptr ? std::span<const std::byte>() : options.pack_cache_key->span();
+    MERRITT_TRY(packs, model::pack::PackCache::open(options.pack_cache, key));
   }
   Status refusal;
   for (const auto& device : devices) {

@@ -186,10 +186,10 @@ TEST_F(EnginePackCache, AnotherKeyIsAMiss) {
   (void)load(options(model_path()));
   const std::vector<std::byte> key(32, std::byte{9});
   engine::ModelLoadOptions other = options(model_path());
-  other.pack_cache_key = secret::SecretBytes(key);
+  other.pack_cache_key = std::make_shared<const secret::SecretBytes>(key);
   EXPECT_FALSE(load(std::move(other)).from_pack);
   engine::ModelLoadOptions again = options(model_path());
-  again.pack_cache_key = secret::SecretBytes(key);
+  again.pack_cache_key = std::make_shared<const secret::SecretBytes>(key);
   EXPECT_TRUE(load(std::move(again)).from_pack) << log_;
 }
 
