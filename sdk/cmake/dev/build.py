@@ -29,7 +29,7 @@ def targets_for(preset: str, programs: list[str]) -> list[str]:
     configure(preset, False, None)
     listed = {line.split(":")[0] for line in util.capture(["ninja", "-C", util.BUILD / preset, "-t", "targets", "all"])
               .splitlines() if line.endswith(": phony")}
-    fixtures = ("plugin_faulty_", "plugin_fardevice", "loader_fixture_", "fixture_")
+    fixtures = ("plugin_faulty_", "plugin_fardevice", "plugin_idle", "loader_fixture_", "fixture_")
     wanted = ("plugin_", *fixtures)
     loaded = sorted(name for name in listed if name.startswith(wanted) and "/" not in name
                     and (programs or not name.startswith(fixtures)))
