@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// merritt bench: prompt and generation speed of one model. Each repetition opens fresh sessions, fills them to the
-// depth and runs the prompt (prefill), then fresh ones again and generates (decode). Wall clock over all sessions
-// together.
+// merritt bench: prompt and generation speed of one model. The sessions are filled to the depth once; each repetition
+// runs the prompt (prefill), cuts back to the depth and generates (decode). Wall clock over all sessions together.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -117,22 +116,32 @@ Timing run_all(std::vector<Session>& sessions, const std::vector<std::vector<int
   return timing;
 }
 
-// Fresh sessions, filled to the depth.
-std::vector<Session> open_sessions(const BenchFlags& flags, Tenant& tenant, const Model& model, const ModelInfo& info) {
-  std::vector<Session> sessions;
-  for (uint32_t i = 0; i < flags.batch; ++i) {
-    sessions.push_back(expect(tenant.session(model), "session"));
-    if (flags.depth == 0) continue;
-    RequestOptions fill;
-    fill.tokens = some_tokens(flags.depth, info.vocabulary, i + 2000);
-    fill.max_tokens = 1;
-    Request request = expect(sessions[i].submit(fill), "bench: filling to the depth");
-    expect(request.read_text(), "bench: filling to the depth");
-    if (expect(sessions[i].length(), "session") > flags.depth) {
-      expect(sessions[i].truncate(flags.depth), "bench: cutting back to the depth");
-    }
+void fill_to_depth(const BenchFlags& flags, Session& session, uint32_t seed, const ModelInfo& info) {
+  RequestOptions fill;
+  fill.tokens = some_tokens(flags.depth, info.vocabulary, seed);
+  fill.max_tokens = 1;
+  Request request = expect(session.submit(fill), "bench: filling to the depth");
+  expect(request.read_text(), "bench: filling to the depth");
+  if (expect(session.length(), "session") > flags.depth) {
+    expect(session.truncate(flags.depth), "bench: cutting back to the depth");
   }
-  return sessions;
+}
+
+// Brings all sessions to the depth. What an earlier run left is cut off, since filling anew can take minutes; only
+// where layers with a window have dropped what the depth would see must it be.
+void bring_to_depth(const BenchFlags& flags, std::vector<Session>& sessions, const ModelInfo& info) {
+  for (uint32_t i = 0; i < sessions.size(); ++i) {
+    Session& session = sessions[i];
+    const uint32_t length = expect(session.length(), "session");
+    if (length == flags.depth) continue;
+    if (length > flags.depth) {
+      auto cut = session.truncate(flags.depth);
+      if (cut) continue;
+      if (cut.error().code() != Code::kFailedPrecondition) expect(std::move(cut), "bench: cutting back to the depth");
+      expect(session.truncate(0), "bench: beginning anew");
+    }
+    fill_to_depth(flags, session, i + 2000, info);
+  }
 }
 
 std::vector<std::vector<int32_t>> prompts_of(uint32_t batch, uint32_t tokens, uint32_t vocabulary) {
@@ -141,15 +150,15 @@ std::vector<std::vector<int32_t>> prompts_of(uint32_t batch, uint32_t tokens, ui
   return prompts;
 }
 
-void repeat_once(const BenchFlags& flags, Tenant& tenant, const Model& model, const ModelInfo& info, Results& results) {
+void repeat_once(const BenchFlags& flags, std::vector<Session>& sessions, const ModelInfo& info, Results& results) {
   if (flags.prompt > 0) {
-    std::vector<Session> sessions = open_sessions(flags, tenant, model, info);
+    bring_to_depth(flags, sessions, info);
     const Timing timing = run_all(sessions, prompts_of(flags.batch, flags.prompt, info.vocabulary), 1);
     results.prefill.values.push_back(flags.batch * flags.prompt / timing.until_all_first);
     results.first_token.values.push_back(timing.until_all_first * 1e3);
   }
   if (flags.generate > 0) {
-    std::vector<Session> sessions = open_sessions(flags, tenant, model, info);
+    bring_to_depth(flags, sessions, info);
     const Timing timing =
         run_all(sessions, prompts_of(flags.batch, 1, info.vocabulary), flags.generate, flags.speculate);
     results.decode.values.push_back(static_cast<double>(timing.tokens_in_rest) / timing.rest);
@@ -201,6 +210,19 @@ void check_flags(const BenchFlags& flags) {
   }
 }
 
+// A model's KV pool holds four sequences unless it is told its size, which only a loaded model knows: for a larger
+// batch it is loaded again.
+Model load_for(Engine& engine, const ModelFlags& flags, uint32_t batch) {
+  constexpr uint32_t kSequencesOfPool = 4;
+  ModelOptions options;
+  {
+    Model model = load_model(engine, flags);
+    if (batch <= kSequencesOfPool) return model;
+    options.kv_bytes = expect(model.info(), "model").kv_bytes / kSequencesOfPool * batch;
+  }
+  return load_model(engine, flags, options);
+}
+
 int bench(const BenchFlags& flags) {
   check_flags(flags);
   watch_interrupts();
@@ -209,17 +231,19 @@ int bench(const BenchFlags& flags) {
   if (model_flags.context_max == 0) model_flags.context_max = std::max(longest + 16, 512u);
   model_flags.sequences_max = std::max(flags.batch, 1u);
   Engine engine = open_engine(flags.model.engine);
-  Model model = load_model(engine, model_flags);
+  Model model = load_for(engine, model_flags, flags.batch);
   const ModelInfo info = expect(model.info(), "model");
   Tenant tenant = expect(engine.tenant("bench"), "tenant");
   Results results;
+  std::vector<Session> sessions;
+  for (uint32_t i = 0; i < flags.batch; ++i) sessions.push_back(expect(tenant.session(model), "session"));
   {
     Progress progress("bench");
     Results warm_up;  // code paths, page faults, clocks
-    repeat_once(flags, tenant, model, info, warm_up);
+    repeat_once(flags, sessions, info, warm_up);
     for (uint32_t i = 0; i < flags.repetitions; ++i) {
       progress.at(static_cast<float>(i) / static_cast<float>(flags.repetitions));
-      repeat_once(flags, tenant, model, info, results);
+      repeat_once(flags, sessions, info, results);
     }
   }
   const EngineStats stats = expect(engine.stats(), "statistics");
