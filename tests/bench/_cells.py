@@ -54,11 +54,12 @@ class ModelFacts:
     kv_heads: int
     head_dim: int
     heads: int
-    window: int  # of five layers in six, 0 = none
+    window: int  # 0 = none
+    period: int = 6  # every so-manyth layer has no window
 
     def spans(self, depth: float) -> list[float]:
         """The tokens each layer's attention sees at a depth."""
-        local = lambda i: self.window and (i + 1) % 6 != 0  # noqa: E731
+        local = lambda i: self.window and (i + 1) % self.period != 0  # noqa: E731
         return [min(depth, self.window) if local(i) else depth for i in range(self.layers)]
 
     def kv_read_bytes(self, depth: float, bytes_each: int = 2) -> float:
@@ -83,7 +84,7 @@ def model_facts(inspected: dict[str, Any]) -> ModelFacts:
         file_bytes=inspected["file_bytes"], read_bytes=read, layer_weights=sum(d[0] * d[1] for d in matrices),
         layers=number("block_count"), kv_heads=number("attention.head_count_kv", heads), heads=heads,
         head_dim=number("attention.key_length", number("embedding_length") // heads),
-        window=number("attention.sliding_window") if arch == "gemma3" else 0)
+        window=number("attention.sliding_window") if arch in ("gemma3", "cohere2") else 0, period=4 if arch == "cohere2" else 6)
 
 
 def decode_limit(facts: ModelFacts, group: Group, read_bytes_per_s: float) -> float:

@@ -22,12 +22,13 @@ class Shape:
     context: int
     rope_base: float
     eps: float
-    window: int = 0  # of five layers in six
+    window: int = 0
+    period: int = 6  # every so-manyth layer has no window
 
     def kv_bytes(self, depth: int, bytes_each: int = 2) -> int:
         """KV bytes that a token at this depth reads."""
         per_token = 2 * self.kv_heads * self.head_dim * bytes_each
-        local = 0 if not self.window else sum(1 for i in range(self.layers) if (i + 1) % 6 != 0)
+        local = 0 if not self.window else sum(1 for i in range(self.layers) if (i + 1) % self.period != 0)
         return per_token * ((self.layers - local) * depth + local * min(depth, self.window))
 
     def matrix_weights(self) -> int:
@@ -39,7 +40,9 @@ SHAPES = {
     "llama1b": Shape("llama", "Llama-3.2-1B shape", 16, 2048, 8192, 32, 8, 64, 128256, 131072, 500000.0, 1e-5),
     "qwen06b": Shape("qwen3", "Qwen3-0.6B shape", 28, 1024, 3072, 16, 8, 128, 151936, 40960, 1000000.0, 1e-6),
     "gemma270m": Shape("gemma3", "Gemma-3-270M shape", 18, 640, 2048, 4, 1, 256, 262144, 32768, 1000000.0, 1e-6, 512),
+    "command7b": Shape("cohere2", "Command R7B shape", 32, 4096, 14336, 32, 8, 128, 256000, 8192, 50000.0, 1e-5, 4096, 4),
 }
+ON_REQUEST = ("command7b",)  # 5 GB and more: made only by name
 
 
 def tensors(shape: Shape) -> list[tuple[str, tuple[int, ...]]]:
@@ -53,6 +56,8 @@ def tensors(shape: Shape) -> list[tuple[str, tuple[int, ...]]]:
         ("attn_v", (shape.width, kv)), ("attn_output", (q, shape.width)), ("ffn_norm", (shape.width,)),
         ("ffn_gate", (shape.width, shape.inner)), ("ffn_up", (shape.width, shape.inner)),
         ("ffn_down", (shape.inner, shape.width))]
+    if shape.arch == "cohere2":  # both halves of a block see the same norm
+        layer = [entry for entry in layer if entry[0] != "ffn_norm"]
     if shape.arch in ("qwen3", "gemma3"):
         layer += [("attn_q_norm", (shape.head_dim,)), ("attn_k_norm", (shape.head_dim,))]
     if shape.arch == "gemma3":
@@ -115,4 +120,6 @@ def header_fields(shape: Shape) -> list[tuple[str, str, object]]:
     ]
     if shape.window:
         fields.append((f"{arch}.attention.sliding_window", "u32", shape.window))
+    if arch == "cohere2":
+        fields += [(f"{arch}.attention.layer_norm_epsilon", "f32", shape.eps), (f"{arch}.logit_scale", "f32", 0.25)]
     return fields

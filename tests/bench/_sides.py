@@ -97,8 +97,8 @@ class Bench:
 
     def merritt(self, model: Model, group: Group) -> dict[str, Any]:
         report = _load.run_measured(
-            [self.args.merritt, "bench", "-m", model.path, *shape_words(group), "-r", str(self.repeat), "--kv-type", "f16", "--json",
-             *self.merritt_words()], self.cpus)
+            [self.args.merritt, "bench", "-m", model.path, *shape_words(group), "-r", str(self.repeat), "--kv-type", "f16",
+             "--json", *self.merritt_words()], self.cpus)
         out = {"rss_mib": report["peak_rss_bytes"] / 2**20, "kv_bytes": report["kv_bytes"], "load": report["load"],
                "wall_s": report["wall_s"]}
         for ours, theirs in (("prefill", "prefill_tokens_per_s"), ("decode", "decode_tokens_per_s")):

@@ -23,7 +23,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "sdk" / "cmake"), str(pathlib.Path(__file__).resolve().parent)]
 from _gguf_blocks import FILE_TYPES, TYPES, draw_weights  # noqa: E402
-from _gguf_shapes import SHAPES, Shape, header_fields, llama3_rope_factors, tensors, type_of  # noqa: E402
+from _gguf_shapes import ON_REQUEST, SHAPES, Shape, header_fields, llama3_rope_factors, tensors, type_of  # noqa: E402
 from _gguf_vocabulary import VOCABULARIES  # noqa: E402
 from dev import util  # noqa: E402
 
@@ -35,13 +35,15 @@ KINDS = {"u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"), "bool": (7, "<?")
 
 
 def names() -> list[str]:
-    return [f"{shape}-{kind}" for shape in SHAPES for kind in FILE_TYPES]
+    """Those that are made without being asked for."""
+    return [f"{shape}-{kind}" for shape in SHAPES if shape not in ON_REQUEST for kind in FILE_TYPES]
 
 
 def split_name(name: str) -> tuple[Shape, str]:
     shape, _, kind = name.partition("-")
     if shape not in SHAPES or kind not in FILE_TYPES:
-        raise SystemExit(f"no synthetic model {name!r}; there are {', '.join(names())}")
+        raise SystemExit(f"no synthetic model {name!r}; a name is one of {', '.join(SHAPES)}, a dash, and one of "
+                         f"{', '.join(FILE_TYPES)}")
     return SHAPES[shape], kind
 
 

@@ -85,7 +85,7 @@ def test_rows_that_a_k_quant_does_not_divide_fall_back() -> None:
     assert types["blk.3.ffn_down.weight"] == "q4_k" and types["blk.0.attn_norm.weight"] == "f32"
 
 
-@pytest.mark.parametrize("name", ["llama1b-q4_k_m", "qwen06b-q4_0", "gemma270m-q8_0"])
+@pytest.mark.parametrize("name", ["llama1b-q4_k_m", "qwen06b-q4_0", "gemma270m-q8_0", "command7b-q4_k_m"])
 def test_the_command_reads_and_runs_a_shrunk_file(
     merritt: Merritt, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
