@@ -84,7 +84,9 @@ void gemv_q15_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t ac
     const typename T::Head head = T::head(p);
 #pragma GCC unroll 8
     for (int i = 0; i < T::kGroups; ++i) {
-      if (ahead) ask_ahead<T>(w, p, i);
+      if constexpr (M > 2) {
+        if (ahead) ask_ahead<T>(w, p, i);
+      }
       I c[8];
       T::codes(p, i, c);
       F scale[2], min[2];
@@ -107,13 +109,14 @@ void gemv_q15_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t ac
 }
 
 // One or two rows read as fast as memory gives, and the CPU's own prefetcher keeps ahead of one plain stream. More rows
-// compute for longer than that prefetcher looks ahead: the last tile of a group asks for the next group.
+// compute for longer than that prefetcher looks ahead: the first tile of a group asks for the next group. In tiles of
+// one and two rows the very question would part the loads of a block, at half the speed of Q6_K.
 template <class T>
 inline void gemv_q15_rows(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, uint32_t m,
                           float* const* out, const float* bias) {
   uint32_t i = 0;
   const auto tile = [&]<int M>() __attribute__((always_inline)) {
-    gemv_q15_group<T, M>(w, g, act + i * act_bytes, act_bytes, m > 2 && i + M == m, out + i, bias);
+    gemv_q15_group<T, M>(w, g, act + i * act_bytes, act_bytes, i == 0, out + i, bias);
     i += M;
   };
   if constexpr (Simd::kRowTile == 8) {
