@@ -22,14 +22,10 @@ install(EXPORT MerrittTargets NAMESPACE Merritt:: DESTINATION lib/cmake/Merritt 
 
 configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/MerrittConfig.cmake.in"
   "${CMAKE_BINARY_DIR}/package/MerrittConfig.cmake" INSTALL_DESTINATION lib/cmake/Merritt)
-# Before 1.0 a minor version may break; after it, only a major one.
-if(PROJECT_VERSION_MAJOR EQUAL 0)
-  set(compatibility SameMinorVersion)
-else()
-  set(compatibility SameMajorVersion)
-endif()
+# The ABI only grows within a SONAME: what was built for an older version works with this one. A break before 1.0, which
+# bumps the SONAME, must end this too.
 write_basic_package_version_file("${CMAKE_BINARY_DIR}/package/MerrittConfigVersion.cmake"
-  VERSION "${PROJECT_VERSION}" COMPATIBILITY ${compatibility})
+  VERSION "${PROJECT_VERSION}" COMPATIBILITY SameMajorVersion)
 configure_file("${CMAKE_CURRENT_LIST_DIR}/merritt.pc.in" "${CMAKE_BINARY_DIR}/package/merritt.pc" @ONLY)
 install(FILES "${CMAKE_BINARY_DIR}/package/MerrittConfig.cmake" "${CMAKE_BINARY_DIR}/package/MerrittConfigVersion.cmake"
   DESTINATION lib/cmake/Merritt COMPONENT dev)
