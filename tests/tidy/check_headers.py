@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Every header compiles alone: the ABI headers as C11 and C++17 with GCC and Clang and for Windows, the public C++ layer
-as C++20, and (with --all) the internal headers too. The C example must compile for Windows as well."""
+as C++20, and (with --all) the internal headers too. The C example must compile for Windows as well.
+With --cache=FOLDER what compiled before, with the same compiler from the same headers, is not compiled again."""
 from __future__ import annotations
 
 import concurrent.futures
+import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +19,7 @@ import sys
 import tree
 
 BUILD = tree.ROOT / "build"
+FOLDERS = [tree.ROOT / name for name in ("abi/include", "sdk/include", "sdk/src", "plugins")]
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 
 
@@ -27,6 +31,53 @@ def compile_one(words: list[str], source: str, label: str) -> str | None:
         return None
     first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:300])
     return f"{label}: {first}"
+
+
+@functools.cache
+def headers_of(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """The project's headers that a file includes itself."""
+    return included(path.read_text(errors="replace"), path.parent)
+
+
+def included(text: str, beside: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    names = re.findall(r'^\s*#\s*include\s*["<]([^">]+)[">]', text, re.M)
+    found = (next((folder / name for folder in (beside, *FOLDERS) if (folder / name).is_file()), None) for name in names)
+    return tuple(path.resolve() for path in found if path is not None)
+
+
+@functools.cache
+def version_of(compiler: str) -> str:
+    done = subprocess.run([compiler, "--version"], capture_output=True, text=True)
+    return done.stdout.split("\n", 1)[0]
+
+
+def digest_of(words: list[str], source: str) -> str:
+    """Of all that a compile depends on; the system's headers go by the compiler's version, generated ones by schema."""
+    reached: set[pathlib.Path] = set()
+    todo = list(included(source, tree.ROOT))
+    while todo:
+        path = todo.pop()
+        if path not in reached:
+            reached.add(path)
+            todo += headers_of(path)
+    digest = hashlib.sha256()
+    for text in (version_of(words[0]), *words, source):
+        digest.update(text.replace(str(tree.ROOT), "").encode() + b"\0")
+    for path in sorted(reached) + tree.files(".capnp", under="abi/schema/"):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def compile_or_recall(words: list[str], source: str, label: str, cache: pathlib.Path | None) -> str | None:
+    if cache is None or shutil.which(words[0]) is None:
+        return compile_one(words, source, label)
+    seen = cache / digest_of(words, source)
+    if seen.exists():
+        return None
+    problem = compile_one(words, source, label)
+    if problem is None:
+        seen.touch()
+    return problem
 
 
 def include_flags() -> list[str]:
@@ -74,8 +125,11 @@ def jobs(everything: bool) -> list[tuple[list[str], str, str]]:
 
 def main() -> None:
     work = jobs("--all" in sys.argv)
+    cache = next((pathlib.Path(word.removeprefix("--cache=")) for word in sys.argv if word.startswith("--cache=")), None)
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        results = list(pool.map(lambda job: compile_one(*job), work))
+        results = list(pool.map(lambda job: compile_or_recall(*job, cache), work))
     tree.finish("headers", [result for result in results if result], f"{len(work)} compiled")
 
 

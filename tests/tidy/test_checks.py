@@ -36,8 +36,8 @@ def put(tree: pathlib.Path, name: str, text: str) -> None:
     path.write_text(text)
 
 
-def run(tree: pathlib.Path, check: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, tree / "tests/tidy" / f"{check}.py"], capture_output=True, text=True,
+def run(tree: pathlib.Path, check: str, *words: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, tree / "tests/tidy" / f"{check}.py", *words], capture_output=True, text=True,
                           env={"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"})
     return done.returncode, done.stdout + done.stderr
 
@@ -50,6 +50,18 @@ def test_a_clean_tree_passes(small_tree: pathlib.Path, check: str) -> None:
     put(small_tree, "sdk/src/kv/b.hpp", CLEAN)
     code, text = run(small_tree, check)
     assert code == 0, text
+
+
+def test_a_header_that_passed_is_compiled_again_when_what_it_includes_changes(small_tree: pathlib.Path) -> None:
+    put(small_tree, "abi/include/merritt/a.h", "#include <merritt/b.h>\ntypedef merritt_b merritt_a;\n")
+    put(small_tree, "abi/include/merritt/b.h", "typedef int merritt_b;\n")
+    cache = f"--cache={small_tree / 'seen'}"
+    for _ in range(2):
+        code, text = run(small_tree, "check_headers", cache)
+        assert code == 0, text
+    put(small_tree, "abi/include/merritt/b.h", "typedef int merritt_c;\n")
+    code, text = run(small_tree, "check_headers", cache)
+    assert code == 1 and "abi/include/merritt/a.h as C11 (gcc)" in text, text
 
 
 def test_versions_that_differ_are_found(small_tree: pathlib.Path) -> None:

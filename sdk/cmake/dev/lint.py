@@ -148,7 +148,8 @@ def check_tidy(totals: Totals) -> None:
 
 
 def run_lint(totals: Totals, fast: bool) -> None:
-    run_checks(totals, "", FAST_CHECKS, {"check_headers": [] if fast else ["--all"]})
+    seen = f"--cache={util.deps_dir() / 'headers'}"
+    run_checks(totals, "", FAST_CHECKS, {"check_headers": [seen] if fast else [seen, "--all"]})
     check_format(totals)
     if not fast:
         check_tidy(totals)
