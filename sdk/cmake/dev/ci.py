@@ -14,9 +14,9 @@ from .totals import Totals, run_gtests
 # UndefinedBehaviorSanitizer; under ThreadSanitizer what many threads reach. A program that is not there although its
 # folder holds tests is a failure.
 ASAN_SUITES: dict[str, str] = {
-    "test_base": "*", "test_tokens": "*", "test_sampling": "*", "test_model": "*", "test_backend": "*", "test_kv": "*",
-    "test_secret": "*", "test_tenant": "*", "test_scheduler": "*", "test_plugins": "*", "test_engine": "*-*gemma270m*",
-    "test_abi": "*-*gemma270m*",
+    "test_base": "*", "test_tokens": "*", "test_sampling": "*", "test_model": "*", "test_model_pack": "*",
+    "test_backend": "*", "test_kv": "*", "test_secret": "*", "test_tenant": "*", "test_scheduler": "*",
+    "test_plugins": "*", "test_engine": "*-*gemma270m*", "test_abi": "*-*gemma270m*",
 }
 # ThreadSanitizer cannot start threads in a forked child; AddressSanitizer runs those calls.
 # Batch invariance is slow there, and one plugin with threads of its own and one on the host's show what there is.
@@ -26,7 +26,7 @@ TSAN_SUITES: dict[str, str] = {
 }
 # What must also hold for a user without privileges and with the usual 8 MiB of lockable memory.
 USER_SUITES: dict[str, str] = {"test_base": "*", "test_secret": "*", "test_backend": "*", "test_kv": "*",
-                               "test_abi": "Fork.*:Misuse.*"}
+                               "test_model_pack": "*", "test_engine": "*PackCache*", "test_abi": "Fork.*:Misuse.*"}
 
 FUZZ_SECONDS = 10
 
