@@ -7,7 +7,7 @@
 namespace {
 
 using merritt::onednn::PromptScores;
-constexpr uint32_t kPanelTokens = 64;
+inline constexpr uint32_t kPanelTokens = 64;
 
 // Four sixteens of [dim][16 tokens] as [padded / 2][64 tokens][2]; dimensions past dim are zeros.
 template <uint32_t Type>

@@ -76,7 +76,7 @@ MERRITT_INLINE void query_runs(uint32_t n, Step&& step) {
 
 // A tile is read once; what follows it in the plane is the next head's, so asking for it ahead is asking for what
 // comes.
-constexpr uint64_t kAhead = 4096;
+inline constexpr uint64_t kAhead = 4096;
 
 // Scores of Q queries by V groups of sixteen tokens.
 template <uint32_t Type, int Q, int V>

@@ -117,13 +117,12 @@ inline void gemv_q15_rows(const Packed& w, uint64_t g, const uint8_t* act, uint6
   uint32_t i = 0;
   const auto tile = [&]<int M>() __attribute__((always_inline)) {
     gemv_q15_group<T, M>(w, g, act + i * act_bytes, act_bytes, i == 0, out + i, bias);
-    i += M;
   };
   if constexpr (Simd::kRowTile == 8) {
-    while (i + 8 <= m) tile.template operator()<8>();
+    for (; i + 8 <= m; i += 8) tile.template operator()<8>();
   }
-  while (i + 4 <= m) tile.template operator()<4>();
-  if (i + 2 <= m) tile.template operator()<2>();
+  for (; i + 4 <= m; i += 4) tile.template operator()<4>();
+  for (; i + 2 <= m; i += 2) tile.template operator()<2>();
   if (i < m) tile.template operator()<1>();
 }
 

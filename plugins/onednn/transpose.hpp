@@ -12,7 +12,7 @@
 namespace merritt::onednn {
 namespace {
 
-constexpr uint32_t kTransposedRows = 16;
+inline constexpr uint32_t kTransposedRows = 16;
 
 /// Elements [first, count) one by one; every byte of them is xored with the byte of `flip` at its place.
 template <uint32_t Size>

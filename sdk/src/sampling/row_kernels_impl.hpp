@@ -8,15 +8,15 @@
 namespace merritt::sampling {
 namespace {
 
-constexpr float kMinusInfinity = -__builtin_inff();
+inline constexpr float kMinusInfinity = -__builtin_inff();
 
 // A float of this size has no fraction, so adding it rounds to an integer n; its low bits are then n + 127, which
 // shifted to the exponent's place is 2^n, or 0 for n = -127.
-constexpr float kShift = 0x1.8p23f + 127;
-constexpr float kLowest = -88.0f;  // n is -127
-constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147182f;
+inline constexpr float kShift = 0x1.8p23f + 127;
+inline constexpr float kLowest = -88.0f;  // n is -127
+inline constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147182f;
 // Of r^5 down to r^2; those of r and 1 are 1. The least largest relative error for |r| <= ln(2) / 2.
-constexpr float kTerms[] = {0.00831251591f, 0.0418902002f, 0.166671142f, 0.499992311f};
+inline constexpr float kTerms[] = {0.00831251591f, 0.0418902002f, 0.166671142f, 0.499992311f};
 
 // exp(x) for x <= 0 as 2^n p(r), x = n ln 2 + r: within 4e-7 of it, exactly 1 at 0, and 0 below -87.7. What is not a
 // number stays so.
@@ -86,7 +86,7 @@ inline Extremes extremes(const float* x, size_t n) {
   return {larger(even.most, odd.most), smaller(even.least, odd.least)};
 }
 
-bool scan(const float* x, size_t n, GroupScan* out) {
+inline bool scan(const float* x, size_t n, GroupScan* out) {
   const Extremes ends = extremes(x, n);
   ends.most.store(out->maxima);
   out->peak = largest_of(ends.most);
@@ -98,9 +98,9 @@ bool scan(const float* x, size_t n, GroupScan* out) {
   return out->peak < -kMinusInfinity && smallest_of(ends.least) > kMinusInfinity && out->sum == out->sum;
 }
 
-void maxima(const float* x, size_t n, float* lanes) { extremes(x, n).most.store(lanes); }
+inline void maxima(const float* x, size_t n, float* lanes) { extremes(x, n).most.store(lanes); }
 
-void at_least_bits(const float* x, size_t n, float floor, uint64_t* bits) {
+inline void at_least_bits(const float* x, size_t n, float floor, uint64_t* bits) {
   for (size_t word = 0; word < (n + 63) / 64; ++word) bits[word] = 0;
   const Lanes floors = Lanes::all(floor);
   for_each_vector(x, n, __builtin_nanf(""), [&](Lanes v, size_t i, size_t) {
@@ -135,14 +135,14 @@ struct WeighingLanes {
   size_t split;
 };
 
-float mass(const float* x, size_t n, const Weighting& weighting) {
+inline float mass(const float* x, size_t n, const Weighting& weighting) {
   const WeighingLanes weigh(weighting);
   Lanes sum = Lanes::all(0.0f);
   for_each_vector(x, n, kMinusInfinity, [&](Lanes v, size_t i, size_t) { sum = sum + weigh(v, i); });
   return sum_of(sum);
 }
 
-void weights(const float* x, size_t n, const Weighting& weighting, float* out) {
+inline void weights(const float* x, size_t n, const Weighting& weighting, float* out) {
   const WeighingLanes weigh(weighting);
   for_each_vector(x, n, kMinusInfinity, [&](Lanes v, size_t i, size_t count) {
     const Lanes weight = weigh(v, i);
