@@ -5,25 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <new>
 #include <random>
 #include <set>
 
-namespace {
-bool g_counting = false;
-uint64_t g_allocations = 0;
-}  // namespace
-
-// Not inlined: GCC 12 would take new and free for a mismatched pair.
-[[gnu::noinline]] void* operator new(size_t bytes) {
-  if (g_counting) ++g_allocations;
-  if (void* p = std::malloc(bytes == 0 ? 1 : bytes)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, size_t) noexcept { std::free(p); }
+#include "tests/support/count_allocations.hpp"
 
 namespace merritt::sampling {
 namespace {
