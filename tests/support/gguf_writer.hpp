@@ -74,7 +74,7 @@ class GgufWriter {
   GgufWriter& tensor(std::string_view name, uint32_t type, const std::vector<uint64_t>& dims,
                      const std::vector<std::byte>& bytes) {
     pad(&contents);
-    describe(name, type, dims, contents.data.size());
+    describe(name, type, dims, hole + contents.data.size());
     contents.append(bytes);
     return *this;
   }
@@ -96,6 +96,7 @@ class GgufWriter {
 
   uint32_t version = 3;
   uint64_t alignment = 32;  // of the layout; the key is the caller's
+  uint64_t hole = 0;        // what lies before the contents, says the table; finish() leaves it out
   uint64_t n_keys = 0, n_tensors = 0;
   Bytes keys, table, contents;
 

@@ -25,6 +25,7 @@ struct TinyGguf {
   bool rope_freqs = false;   // llama: with rope_freqs.weight
   bool tied_output = true;
   uint64_t seed = 1;
+  uint64_t hole = 0;  // see GgufWriter
 };
 
 // Numbers in (-scale, scale), exact in f32: the top 24 bits of splitmix64.
@@ -119,6 +120,7 @@ inline uint32_t tiny_vocabulary(GgufWriter* w, bool gemma) {
 
 inline GgufWriter tiny_gguf_writer(const TinyGguf& m) {
   GgufWriter w;
+  w.hole = m.hole;
   const std::string& a = m.architecture;
   const bool gemma = a == "gemma3", cohere = a == "cohere2", head_norms = gemma || a == "qwen3";
   w.string("general.architecture", a).string("general.name", "tiny " + a).string("general.license", "apache-2.0");

@@ -47,9 +47,10 @@ class Transcript {
   std::vector<std::byte> bytes_;
 };
 
-// All before the first tensor: names, shapes, places, metadata.
+// All before the first tensor: names, shapes, places, metadata. Where the tensors begin is a claim of the file, and may
+// lie behind a hole of any size; the header the parser takes does not.
 Result<backend::Digest> header_digest(const model::weights::Gguf& gguf) {
-  uint64_t end = gguf.source().size();
+  uint64_t end = std::min(gguf.source().size(), model::weights::GgufLimits{}.header_bytes_max);
   for (const model::weights::TensorInfo& tensor : gguf.tensors()) end = std::min(end, tensor.offset);
   std::vector<std::byte> header(end);
   MERRITT_CHECK(gguf.source().read(0, header));
