@@ -54,12 +54,12 @@ def version_of(compiler: str) -> str:
 def digest_of(words: list[str], source: str) -> str:
     """Of all that a compile depends on; the system's headers go by the compiler's version, generated ones by schema."""
     reached: set[pathlib.Path] = set()
-    todo = list(included(source, tree.ROOT))
-    while todo:
-        path = todo.pop()
+    pending = list(included(source, tree.ROOT))
+    while pending:
+        path = pending.pop()
         if path not in reached:
             reached.add(path)
-            todo += headers_of(path)
+            pending += headers_of(path)
     digest = hashlib.sha256()
     for text in (version_of(words[0]), *words, source):
         digest.update(text.replace(str(tree.ROOT), "").encode() + b"\0")

@@ -11,7 +11,7 @@ import tree
 # Written apart so that this file does not find itself.
 ANYWHERE = {
     "unfinished work": r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|\bfor " r"now\b|\bplace" r"holder\b|\bnot yet " r"implemented\b",
-    "a path or host of one machine": r"(?<![\w./-])/work/|/tm" r"p/w/|deb\.deb" r"ian\.org|files\.python" r"hosted|py" r"pi\.org",
+    "a path or host of one machine": r"(?<![\w./-])/wo" r"rk/|/tm" r"p/w/|deb\.deb" r"ian\.org|files\.python" r"hosted|py" r"pi\.org",
 }
 TEXT_SUFFIXES = {".abi", ".h", ".c", ".hpp", ".cpp", ".py", ".txt", ".md", ".cmake", ".json", ".toml", ".capnp", ".pyi", ".sh", ""}
 # Only in what ships inside the host's process.

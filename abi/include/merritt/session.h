@@ -81,8 +81,8 @@ typedef struct merritt_request_options {
     uint32_t n_stop_tokens;
     uint32_t reserved;                  /* 0 */
     uint32_t speculate_max;             /* guessed tokens a step may run, at most 64; 0 = off. For output that repeats
-                                           its prompt or itself; it stays the same and comes sooner. Since
-                                           0.2 */
+                                           its prompt or itself; it stays the same and comes sooner.
+                                           Since 0.2 */
     uint32_t reserved_2;                /* 0 */
 } merritt_request_options;
 #define MERRITT_REQUEST_IGNORE_EOS 1    /* end-of-generation tokens do not end the generation */
