@@ -35,3 +35,14 @@ def tenant(engine: merritt.Engine, request: pytest.FixtureRequest) -> Iterator[m
     name = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
     with engine.tenant(name) as tenant:
         yield tenant
+
+
+@pytest.fixture(scope="module")
+def gemma() -> Iterator[tuple[merritt.Model, merritt.Tenant]]:
+    """Gemma-3-270M on onednn, two threads, and a tenant of its own."""
+    path = pathlib.Path(__file__).resolve().parents[2] / "models" / "gemma-3-270m-q4_k_m.gguf"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is absent (./dev setup)")
+    with merritt.Engine(threads=2) as engine, engine.load(path, backend="onednn", context_max=512, progress=False) as model:
+        with engine.tenant("gemma") as tenant:
+            yield model, tenant

@@ -10,7 +10,7 @@ llama.cpp's 64 likeliest tokens and the rest as one event.
 from __future__ import annotations
 
 import pathlib
-from typing import Iterator, Mapping
+from typing import Mapping
 
 import numpy as np
 import pytest
@@ -20,18 +20,8 @@ import merritt
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "golden" / "gemma3_270m_llama_cpp.npz"
 EXACT = ROOT / "tests" / "golden" / "gemma3_270m_llama_cpp_f32.npz"
-MODEL = ROOT / "models" / "gemma-3-270m-q4_k_m.gguf"
 NAMES = [f"{mode}{i}" for mode in ("raw", "chat") for i in range(5)]
 CONTINUED = 64
-
-
-@pytest.fixture(scope="module")
-def gemma() -> Iterator[tuple[merritt.Model, merritt.Tenant]]:
-    if not MODEL.is_file():
-        pytest.skip(f"{MODEL.name} is absent (./dev setup)")
-    with merritt.Engine(threads=2) as engine, engine.load(MODEL, backend="onednn", context_max=512, progress=False) as model:
-        with engine.tenant("goldens") as tenant:
-            yield model, tenant
 
 
 def log_sum_exp(rows: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Iterator
 
 import numpy as np
 import pytest
@@ -14,16 +13,6 @@ import merritt
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "gemma3_270m_nll.json").read_text())
-MODEL = ROOT / "models" / "gemma-3-270m-q4_k_m.gguf"
-
-
-@pytest.fixture(scope="module")
-def gemma() -> Iterator[tuple[merritt.Model, merritt.Tenant]]:
-    if not MODEL.is_file():
-        pytest.skip(f"{MODEL.name} is absent (./dev setup)")
-    with merritt.Engine(threads=2) as engine, engine.load(MODEL, backend="onednn", context_max=512, progress=False) as model:
-        with engine.tenant("nll") as tenant:
-            yield model, tenant
 
 
 def mean_nll(rows: np.ndarray, ids: list[int]) -> float:
