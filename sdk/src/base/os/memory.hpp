@@ -29,7 +29,8 @@ size_t page_size();
 void wipe(void* data, size_t bytes);
 
 // The same for pages of map_pages(), leaving alone those that were never touched: they are zeros that nobody has, and
-// writing zeros would take them from the system. What the system moved to swap is not resident and is left to unmapping.
+// writing zeros would take them from the system. What the system moved to swap is not resident and is left to
+// unmapping.
 void wipe_pages(void* data, size_t bytes);
 
 struct MemoryState {
