@@ -61,9 +61,12 @@ std::array<Stream, 2> make_streams() {
                  .prompt = "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n"}};
 }
 
-void submit(Stream& stream, Engine& engine, const Model& model, const ModelInfo& info, uint32_t max_tokens) {
+void open_session(Stream& stream, Engine& engine, const Model& model) {
   stream.tenant = expect(engine.tenant(stream.tenant_name), "tenant");
   stream.session = expect(stream.tenant.session(model), "session");
+}
+
+void submit(Stream& stream, const ModelInfo& info, uint32_t max_tokens) {
   RequestOptions options;
   options.max_tokens = max_tokens;
   options.temperature = 0.7f;
@@ -248,7 +251,9 @@ int demo(const DemoFlags& flags) {
   const double load_s = watch.seconds();
   const ModelInfo info = expect(model.info(), "model");
   std::array<Stream, 2> streams = make_streams();
-  for (Stream& stream : streams) submit(stream, engine, model, info, flags.max_tokens);
+  // All that takes time first, so that the two requests arrive together.
+  for (Stream& stream : streams) open_session(stream, engine, model);
+  for (Stream& stream : streams) submit(stream, info, flags.max_tokens);
   while (!streams[0].ended || !streams[1].ended) {
     if (interrupted()) throw Failure("interrupted");
     for (Stream& stream : streams) {

@@ -231,8 +231,8 @@ TEST_P(Stories, OneSessionRunsOneRequest) {
 TEST_P(Stories, TwoTenantsShareSteps) {
   merritt_tenant other = make_tenant(engine_, "globex");
   Generation a, b;
-  std::thread one([&] { a = generate(make_session(tenant_, model_), text("Once upon a time", 100)); });
-  std::thread two([&] { b = generate(make_session(other, model_), text("Lily and Tom", 100)); });
+  std::thread one([&] { a = generate(make_session(tenant_, model_), text("Once upon a time", 400)); });
+  std::thread two([&] { b = generate(make_session(other, model_), text("Lily and Tom", 400)); });
   one.join();
   two.join();
   ASSERT_EQ(a.code, MERRITT_OK) << a.message;
@@ -244,7 +244,7 @@ TEST_P(Stories, TwoTenantsShareSteps) {
   std::vector<uint64_t> shared;
   std::set_intersection(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), std::back_inserter(shared));
   EXPECT_FALSE(shared.empty()) << "one step carried rows of both";
-  const Generation alone = generate(make_session(tenant_, model_), text("Once upon a time", 100));
+  const Generation alone = generate(make_session(tenant_, model_), text("Once upon a time", 400));
   EXPECT_EQ(alone.tokens, a.tokens);
 }
 

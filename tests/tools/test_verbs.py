@@ -145,7 +145,8 @@ def test_backends_lists_what_is_trusted(merritt: Merritt) -> None:
 
 
 def test_demo_runs_two_tenants_in_one_step(merritt: Merritt, model_path: pathlib.Path) -> None:
-    done = merritt("demo", "--model", model_path, "-n", 40, "--json")
+    # Long enough that a submitting thread which loses its core for a scheduler's slice still meets the other's request.
+    done = merritt("demo", "--model", model_path, "-n", 400, "--json")
     assert done.returncode == 0, done.stderr
     out = json.loads(done.stdout)
     assert out["steps_mixed"] > 0 and len(out["steps_seen_by_both"]) > 0
@@ -160,7 +161,7 @@ def test_demo_runs_two_tenants_in_one_step(merritt: Merritt, model_path: pathlib
 
 
 def test_demo_prints_streams_rows_and_a_table(merritt: Merritt, model_path: pathlib.Path) -> None:
-    done = merritt("demo", "--model", model_path, "-n", 40, "--backend", "reference")
+    done = merritt("demo", "--model", model_path, "-n", 100, "--backend", "reference")
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode()
     assert re.search(r"carried rows of both tenants\nstep \d+, one batch:\n.*position", text)

@@ -12,6 +12,7 @@ constexpr uint32_t kPromptBytesDefault = 1u << 20;
 TenantLimits with_defaults(TenantLimits limits) {
   if (limits.queue_max == 0) limits.queue_max = kQueueDefault;
   if (limits.prompt_bytes_max == 0) limits.prompt_bytes_max = kPromptBytesDefault;
+  if (limits.weight == 0) limits.weight = 1;
   return limits;
 }
 

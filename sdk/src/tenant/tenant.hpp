@@ -22,6 +22,7 @@ struct TenantLimits {
   uint32_t queue_max = 0;         // requests waiting at once; 0 = 64
   uint32_t prompt_bytes_max = 0;  // 0 = 1 MiB
   uint64_t kv_bytes_max = 0;      // over all models; 0 = no own limit
+  uint32_t weight = 0;            // its part of a busy engine, against the others' weights; 0 = 1
 };
 
 // What a request asks for, known before any work.
