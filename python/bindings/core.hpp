@@ -40,8 +40,10 @@ using PyModel = Owned<Model>;
 using PyTenant = Owned<Tenant>;
 using PySession = Owned<Session>;
 using PyRequest = Owned<Request>;
+using PyQueue = Owned<Queue>;
 
-// Raises merritt.errors' exception for the code.
+// merritt.errors' exception for the code; raise() raises it.
+py::object exception_of(Code code, std::string_view message, uint32_t retry_after_ms, uint32_t blast);
 [[noreturn]] void raise(const Error& error);
 
 // Runs fn() -> Result<T> without the GIL, then raises or returns the value.
@@ -66,5 +68,6 @@ void bind_model(py::module_& module);
 void bind_tenant(py::module_& module);
 void bind_session(py::module_& module);
 void bind_request(py::module_& module);
+void bind_queue(py::module_& module);
 
 }  // namespace merritt::python

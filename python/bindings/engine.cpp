@@ -9,12 +9,13 @@ namespace {
 using PublisherTuple = std::tuple<std::string, py::bytes, std::string, int64_t>;
 
 PyEngine create(uint32_t threads, uint32_t isa_max, uint64_t memory_bytes_max, std::vector<std::string> plugin_dirs,
-                const std::vector<PublisherTuple>& publishers) {
+                const std::vector<PublisherTuple>& publishers, uint32_t flags) {
   EngineOptions options;
   options.threads = threads;
   options.isa_max = isa_max;
   options.memory_bytes_max = memory_bytes_max;
   options.plugin_dirs = std::move(plugin_dirs);
+  options.flags = flags;
   for (const auto& [name, key, plugin_id, not_after] : publishers) {
     Publisher publisher;
     const std::string bytes = key;
@@ -64,7 +65,11 @@ py::dict stats(PyEngine& engine) {
 void bind_engine(py::module_& module) {
   py::class_<PyEngine>(module, "Engine", py::module_local())
       .def(py::init(&create), py::kw_only(), py::arg("threads"), py::arg("isa_max"), py::arg("memory_bytes_max"),
-           py::arg("plugin_dirs"), py::arg("publishers"))
+           py::arg("plugin_dirs"), py::arg("publishers"), py::arg("flags"))
+      .def("poll", [](PyEngine& engine,
+                      uint64_t budget_us) { return without_gil([&] { return engine.get().poll(budget_us); }); })
+      .def("drain",
+           [](PyEngine& engine, uint32_t deadline_ms) { without_gil([&] { return engine.get().drain(deadline_ms); }); })
       .def("load_backend",
            [](PyEngine& engine, const std::string& path) {
              return without_gil([&] { return engine.get().load_backend(path); });
@@ -78,6 +83,7 @@ void bind_engine(py::module_& module) {
            })
       .def("stats", &stats)
       .def("close", &PyEngine::close);
+  module.attr("ENGINE_NO_THREADS") = MERRITT_ENGINE_NO_THREADS;
 }
 
 }  // namespace merritt::python

@@ -26,8 +26,10 @@ void MisuseCaller::checked(Verb verb) {
   const int32_t code = one(verb, slot);
   world_.count(verb, code);
   // What died with its parent is mostly forgotten when that is noticed; these verbs look for nothing but one handle.
-  const bool only_a_handle = verb == Verb::kEngineStats || (verb >= Verb::kModelInfo && verb <= Verb::kRenderChat) ||
-                             verb == Verb::kTraceKernels || verb == Verb::kTenantUsage || verb > Verb::kSessionCreate;
+  const bool only_a_handle = verb == Verb::kEngineStats || verb == Verb::kEnginePoll ||
+                             (verb >= Verb::kModelInfo && verb <= Verb::kRenderChat) || verb == Verb::kTraceKernels ||
+                             verb == Verb::kTenantUsage ||
+                             (verb > Verb::kSessionCreate && verb != Verb::kQueueAdd && verb != Verb::kQueueRemove);
   if (code == MERRITT_NOT_FOUND && only_a_handle && !one_in(4)) world_.remove(picked_kind_, picked_);
   // A failure comes with an error that says why, a success with none.
   if (slot != nullptr && merritt_error_code(error) != code) world_.complain();
@@ -49,7 +51,7 @@ void* MisuseCaller::pick(HandleKind kind) {
     case 3:
       return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(world_.any(kind, draw())) ^ uintptr_t{1}
                                                                                                  << draw() % 64);
-    default: return world_.any(static_cast<HandleKind>(draw() % 5), draw());
+    default: return world_.any(static_cast<HandleKind>(draw() % kHandleKinds), draw());
   }
 }
 
@@ -74,6 +76,7 @@ void MisuseCaller::destroy(HandleKind kind, void* handle) {
     case HandleKind::kTenant: merritt_tenant_destroy(static_cast<merritt_tenant>(handle), nullptr); break;
     case HandleKind::kSession: merritt_session_destroy(static_cast<merritt_session>(handle), nullptr); break;
     case HandleKind::kRequest: merritt_request_destroy(static_cast<merritt_request>(handle), nullptr); break;
+    case HandleKind::kQueue: merritt_queue_destroy(static_cast<merritt_queue>(handle), nullptr); break;
   }
 }
 
@@ -86,7 +89,8 @@ int32_t MisuseCaller::one(Verb verb, merritt_error** error) {
   if (verb <= Verb::kTraceKernels) return model_verb(verb, error);
   if (verb <= Verb::kTenantUsage) return tenant_verb(verb, error);
   if (verb <= Verb::kSubmit) return session_verb(verb, error);
-  return request_verb(verb, error);
+  if (verb <= Verb::kRequestStats) return request_verb(verb, error);
+  return queue_verb(verb, error);
 }
 
 // ---- Engines
@@ -110,6 +114,11 @@ int32_t MisuseCaller::create_engine(merritt_error** error, bool wrongly, merritt
   merritt_engine_options options{};
   options.struct_size = sizeof(options);
   options.threads = 1 + draw() % 2;
+  if (one_in(3)) {
+    options.flags = MERRITT_ENGINE_NO_THREADS;
+    options.threads = 0;
+  }
+  if (wrongly && one_in(8)) options.flags = draw();
   options.plugin_dirs = &dir;
   options.plugin_dir_lengths = &length;
   options.n_plugin_dirs = 1;
@@ -141,6 +150,17 @@ int32_t MisuseCaller::engine_verb(Verb verb, merritt_error** error) {
       const int32_t code = destroyed(HandleKind::kEngine, engine, merritt_engine_destroy(engine, error));
       if (code == MERRITT_OK) create_engine();  // so that the others have something to work on
       return code;
+    }
+    case Verb::kEngineDrain: {
+      const int32_t code = merritt_engine_drain(engine, draw() % 3, error);
+      if (code != MERRITT_OK && code != MERRITT_DEADLINE_EXCEEDED) return code;
+      if (merritt_engine_destroy(engine, nullptr) == MERRITT_OK) create_engine();  // it would take nothing more
+      return code;
+    }
+    case Verb::kEnginePoll: {
+      uint32_t more = 0;
+      return merritt_engine_poll(engine, one_in(8) ? ~uint64_t{0} >> draw() % 64 & 0xFFF : 0,
+                                 one_in(2) ? nullptr : &more, error);
     }
     case Verb::kLoadBackend: {
       const char* id = nullptr;
@@ -385,6 +405,42 @@ int32_t MisuseCaller::request_verb(Verb verb, merritt_error** error) {
     default: {
       merritt_event event{};
       return merritt_request_next(request, one_in(8) ? 1 : 0, sized(event), error);
+    }
+  }
+}
+
+// ---- Queues
+
+int32_t MisuseCaller::queue_verb(Verb verb, merritt_error** error) {
+  if (verb == Verb::kQueueCreate) {
+    merritt_queue_options options{};
+    options.flags = one_in(32) ? draw() : 0;
+    if (one_in(4)) options.on_completion = [](void*, const merritt_completion*) {};
+    merritt_queue queue = nullptr;
+    const bool no_out = one_in(16);
+    const int32_t code = merritt_queue_create(pick<merritt_engine>(HandleKind::kEngine), sized(options),
+                                              no_out ? nullptr : &queue, error);
+    return no_out ? code : keep(HandleKind::kQueue, queue, code);
+  }
+  const auto queue = pick<merritt_queue>(HandleKind::kQueue);
+  switch (verb) {
+    case Verb::kQueueDestroy: return destroyed(HandleKind::kQueue, queue, merritt_queue_destroy(queue, error));
+    case Verb::kQueueAdd:
+      return merritt_queue_add(queue, static_cast<merritt_request>(pick_beside(queue, HandleKind::kRequest)), draw(),
+                               error);
+    case Verb::kQueueRemove:
+      return merritt_queue_remove(queue, static_cast<merritt_request>(pick_beside(queue, HandleKind::kRequest)), error);
+    case Verb::kQueueFd: {
+      int64_t fd = -1;
+      return merritt_queue_fd(queue, one_in(16) ? nullptr : &fd, error);
+    }
+    default: {
+      std::array<merritt_completion, 16> out;  // room for three of any stride below
+      uint32_t count = 0;
+      const uint32_t stride = one_in(16) ? draw() % 256 : sizeof(merritt_completion);
+      const uint32_t capacity = one_in(16) ? 0 : 1 + draw() % 3;
+      return merritt_queue_next(queue, one_in(8) ? 1 : 0, one_in(16) ? nullptr : out.data(), stride, capacity,
+                                one_in(16) ? nullptr : &count, error);
     }
   }
 }

@@ -20,11 +20,12 @@ namespace merritt::test {
 
 // clang-format off
 enum class Verb : uint32_t {
-  kEngineCreate, kEngineDestroy, kEngineStats, kLoadBackend, kLoadBackends, kBackendGet,
+  kEngineCreate, kEngineDestroy, kEngineDrain, kEnginePoll, kEngineStats, kLoadBackend, kLoadBackends, kBackendGet,
   kModelLoad, kModelDestroy, kModelInfo, kTokenize, kDetokenize, kRenderChat, kEval, kTraceKernels,
   kTenantCreate, kTenantDestroy, kTenantUsage,
   kSessionCreate, kSessionDestroy, kSessionLength, kSessionTruncate, kSessionFork, kSubmit,
-  kNext, kCancel, kRequestDestroy, kRequestStats, kCount
+  kNext, kCancel, kRequestDestroy, kRequestStats,
+  kQueueCreate, kQueueDestroy, kQueueAdd, kQueueRemove, kQueueFd, kQueueNext, kCount
 };
 // clang-format on
 inline constexpr size_t kVerbs = static_cast<size_t>(Verb::kCount);
@@ -38,6 +39,8 @@ struct VerbPlan {
 inline constexpr std::array<VerbPlan, kVerbs> kVerbPlan = {{
     {"engine_create", 2, 8},
     {"engine_destroy", 1, 4},
+    {"engine_drain", 1, 1},
+    {"engine_poll", 120, 40},
     {"engine_stats", 120, 500},
     {"load_backend", 6, 20},
     {"load_backends", 3, 12},
@@ -63,9 +66,16 @@ inline constexpr std::array<VerbPlan, kVerbs> kVerbPlan = {{
     {"cancel", 160, 250},
     {"request_destroy", 160, 250},
     {"request_stats", 160, 200},
+    {"queue_create", 40, 150},
+    {"queue_destroy", 20, 50},
+    {"queue_add", 240, 60},
+    {"queue_remove", 80, 2},
+    {"queue_fd", 80, 150},
+    {"queue_next", 320, 300},
 }};
 
-enum class HandleKind : uint32_t { kEngine, kModel, kTenant, kSession, kRequest };
+enum class HandleKind : uint32_t { kEngine, kModel, kTenant, kSession, kRequest, kQueue };
+inline constexpr uint32_t kHandleKinds = 6;
 
 // What all callers share: recent handles of every kind, dead or alive, and how often each verb was answered with what.
 class MisuseWorld {
@@ -82,7 +92,7 @@ class MisuseWorld {
 
   // Remembers a handle; answers the one that is forgotten for it, which is then the caller's to destroy.
   void* add(HandleKind kind, void* handle) {
-    static constexpr size_t kMost[] = {3, 6, 12, 24, 24};
+    static constexpr size_t kMost[kHandleKinds] = {3, 6, 12, 24, 24, 6};
     const std::lock_guard lock(mutex_);
     Pool& pool = pools_[static_cast<size_t>(kind)];
     if (pool.handles.size() < kMost[static_cast<size_t>(kind)]) {
@@ -128,7 +138,7 @@ class MisuseWorld {
   const TempFolder folder_;
   const std::string model_;
   std::mutex mutex_;
-  std::array<Pool, 5> pools_;
+  std::array<Pool, kHandleKinds> pools_;
   std::atomic<uint32_t> number_{0};
   std::atomic<uint64_t> calls_{0}, wrong_{0};
   std::array<std::atomic<uint64_t>, kVerbs> ok_{};
@@ -170,6 +180,7 @@ class MisuseCaller {
   int32_t tenant_verb(Verb verb, merritt_error** error);
   int32_t session_verb(Verb verb, merritt_error** error);
   int32_t request_verb(Verb verb, merritt_error** error);
+  int32_t queue_verb(Verb verb, merritt_error** error);
   int32_t create_engine(merritt_error** error, bool wrongly, merritt_engine* made = nullptr);
   int32_t load_model(merritt_engine engine, merritt_error** error, bool wrongly);
   int32_t text_verb(Verb verb, merritt_error** error);

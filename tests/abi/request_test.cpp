@@ -74,6 +74,31 @@ TEST_P(Requests, CancelStopsWithinTwoSteps) {
   EXPECT_EQ(generate(session, text_).code, MERRITT_OK) << "the session is free again";
 }
 
+TEST_P(Requests, CancelComesWithAReceipt) {
+  const merritt_session session = make_session(tenant_, model_);
+  text_.max_tokens = 450;
+  text_.n = 3;
+  merritt_request request = nullptr;
+  Error error;
+  const uint64_t before = usage(tenant_).kv_bytes;
+  ASSERT_EQ(merritt_session_submit(session, &text_, &request, error), MERRITT_OK) << error.message();
+  merritt_event event{};
+  event.struct_size = sizeof(event);
+  for (int i = 0; i < 60; ++i) {  // until the samples have pages of their own
+    ASSERT_EQ(merritt_request_next(request, MERRITT_WAIT_FOREVER, &event, error), MERRITT_OK);
+  }
+  ASSERT_EQ(merritt_request_cancel(request, error), MERRITT_OK);
+  EXPECT_EQ(read_all(request).end_reason, static_cast<uint32_t>(MERRITT_FINISH_CANCELLED));
+  merritt_request_stats stats{};
+  stats.struct_size = sizeof(stats);
+  ASSERT_EQ(merritt_request_stats_get(request, &stats, error), MERRITT_OK);
+  // Each of the three samples counts its own run of a step.
+  EXPECT_LE(stats.steps_after_cancel, 2u * 3u);
+  EXPECT_GE(stats.pages_freed, 2u) << "two samples had pages of their own";
+  EXPECT_GT(stats.kv_bytes_released, before) << "and 450 tokens were promised to each";
+  EXPECT_EQ(generate(session, text_).code, MERRITT_OK);
+}
+
 TEST_P(Requests, ADeadlineEndsTheGeneration) {
   const merritt_session session = make_session(tenant_, model_);
   // As many as the context takes, in more time than a millisecond whatever the machine.

@@ -115,6 +115,58 @@ def test_cancelling_an_async_task_cancels_the_generation(model: merritt.Model, t
     assert stream.finish in ("cancelled", "length")
 
 
+def test_many_streams_of_a_loop_use_no_thread_of_their_own(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    before = threading.active_count()
+
+    async def read(seed: int) -> tuple[str, list[int], int]:
+        stream = tenant.generate(model, "Once", raw=True, max_tokens=24, temperature=1, seed=seed, ignore_eos=True)
+        text = "".join([piece async for piece in stream])
+        return text, stream.tokens, threading.active_count()
+
+    async def all_of_them() -> list[tuple[str, list[int], int]]:
+        return await asyncio.gather(*[read(seed) for seed in range(1, 25)])
+
+    for seed, (text, tokens, threads) in enumerate(asyncio.run(all_of_them()), 1):
+        alone = tenant.generate(model, "Once", raw=True, max_tokens=24, temperature=1, seed=seed, ignore_eos=True)
+        assert (text, tokens) == (alone.text(), alone.tokens)
+        assert threads == before
+
+
+def test_a_stream_begun_in_a_loop_can_be_read_to_its_end_without(model: merritt.Model, tenant: merritt.Tenant) -> None:
+    async def beginning() -> tuple[merritt.Stream, str]:
+        stream = tenant.generate(model, "Once", raw=True, max_tokens=64, ignore_eos=True)
+        return stream, await stream.__anext__()
+
+    stream, first = asyncio.run(beginning())
+    whole = tenant.generate(model, "Once", raw=True, max_tokens=64, ignore_eos=True).text()
+    assert stream.text() == whole and whole.startswith(first)
+
+
+def test_an_error_arrives_in_the_loop(model: merritt.Model, engine: merritt.Engine) -> None:
+    async def read(tenant: merritt.Tenant) -> list[str]:
+        return [piece async for piece in tenant.generate(model, "Once", raw=True, max_tokens=400)]
+
+    with engine.tenant("small", kv_bytes_max=4096) as tenant:
+        with pytest.raises(merritt.QuotaExceededError):
+            asyncio.run(read(tenant))
+
+
+def test_an_engine_without_threads_runs_where_it_is_polled(model_path: pathlib.Path) -> None:
+    with merritt.Engine(no_threads=True, backends=["reference"]) as engine:
+        model, tenant = engine.load(model_path, progress=False), engine.tenant("acme")
+        stream = tenant.generate(model, "Once", raw=True, max_tokens=8, ignore_eos=True)
+        polls = 0
+        while engine.poll():
+            polls += 1
+        assert polls >= 8 and stream.stats["generated_tokens"] == 8
+        assert len(stream.text()) > 0
+        waited = tenant.generate(model, "Once", raw=True, max_tokens=8, ignore_eos=True)
+        assert waited.text() == stream.text()
+        engine.drain(1)
+        with pytest.raises(merritt.FailedPreconditionError, match="draining"):
+            tenant.generate(model, "Once", raw=True)
+
+
 def test_cancel_ends_the_stream(model: merritt.Model, tenant: merritt.Tenant) -> None:
     stream = tenant.generate(model, "Once", raw=True, max_tokens=450, ignore_eos=True)
     next(stream)

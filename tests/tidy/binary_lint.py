@@ -16,7 +16,7 @@ import subprocess
 import tree
 
 NEEDED = {"libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"}
-VERSION_NODE = "MERRITT_0.1"
+BASELINES = tree.ROOT / "abi/baseline"
 PLUGIN_SYMBOL = "merritt_backend_v1"
 # Instruction-set marks of file names, and the registers that only such files may touch.
 ISA_NAME = re.compile(r"_(avx2|avx512|vnni|bf16|amx)\b|_(avx512|vnni|bf16|amx)_", re.I)
@@ -70,13 +70,27 @@ def declared() -> set[str]:
     return found
 
 
+def version_nodes() -> tuple[dict[str, str], str]:
+    """The node of every released function, and that of those which this version adds."""
+    released = {}
+    for symbols in BASELINES.glob("*/symbols.txt"):
+        for line in symbols.read_text().splitlines():
+            name, _, node = line.split()[1].partition("@@")
+            released[name] = node
+    base = (tree.ROOT / "abi/include/merritt/base.h").read_text()
+    major, minor = (re.search(rf"MERRITT_VERSION_{part} (\d+)", base).group(1) for part in ("MAJOR", "MINOR"))
+    return released, f"MERRITT_{major}.{minor}"
+
+
 def check_library(path: pathlib.Path) -> list[str]:
     problems = []
     names = set()
+    released, current = version_nodes()
     for name, version in exported(path):
         names.add(name)
-        if version != VERSION_NODE:
-            problems.append(f"exports {name} with version {version or 'none'}, not {VERSION_NODE}")
+        node = released.get(name, current)
+        if version != node:
+            problems.append(f"exports {name} with version {version or 'none'}, not {node}")
     want = declared()
     problems += [f"exports {name}, which no public header declares" for name in sorted(names - want)]
     problems += [f"does not export {name}, which a public header declares" for name in sorted(want - names)]

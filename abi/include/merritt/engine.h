@@ -67,7 +67,14 @@ typedef struct merritt_engine_options {
     merritt_parallel_fn parallel;       /* NULL = the engine's own threads */
     merritt_gang_fn gang;
     void *executor_user;
+    uint32_t flags;                     /* MERRITT_ENGINE_*. Since 0.2 */
+    uint32_t reserved;                  /* 0 */
 } merritt_engine_options;
+/* The engine has no thread at all: its steps run inside merritt_engine_poll, and inside the calls that wait for them
+ * (merritt_request_next, merritt_queue_next, merritt_model_eval, merritt_engine_drain). Without a host's `parallel` it
+ * computes with one worker. Results are the same bits. A step that does not end is not cancelled, there being nobody to
+ * do it. Since 0.2. */
+#define MERRITT_ENGINE_NO_THREADS 1
 
 /* Effect: creates an engine; it starts its threads with the first model. options may be NULL for all defaults.
  * Ownership: destroy with merritt_engine_destroy. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, OVERLOADED (64 engines live
@@ -77,6 +84,18 @@ MERRITT_API int32_t merritt_engine_create(const merritt_engine_options *options,
 /* Effect: cancels all requests, ends all children, joins the engine's threads and returns every byte. Blocks until
  * running steps have ended (bounded by one step). Errors: INVALID_ARGUMENT, NOT_FOUND (stale). Since 0.1. */
 MERRITT_API int32_t merritt_engine_destroy(merritt_engine engine, merritt_error **error);
+
+/* Effect: on an engine without threads, runs steps on the calling thread until budget_us have passed or there is nothing
+ * to do; at least one step when there is, and the last one is not cut short. Completion callbacks are made in here. *more
+ * (may be NULL) = 1 when work is left that could run now, else 0. Errors: FAILED_PRECONDITION (the engine has threads,
+ * another thread is polling, or called from a callback). Since 0.2. */
+MERRITT_API int32_t merritt_engine_poll(merritt_engine engine, uint64_t budget_us, uint32_t *more,
+                                        merritt_error **error);
+/* Effect: for a host that shuts down. New requests and models are refused from now on (FAILED_PRECONDITION); what was
+ * accepted goes on. Returns when all of it has ended, or after deadline_ms with DEADLINE_EXCEEDED, the rest then being
+ * cancelled. Everything made so far stays readable until the engine is destroyed. Errors: FAILED_PRECONDITION (called
+ * from a callback). Since 0.2. */
+MERRITT_API int32_t merritt_engine_drain(merritt_engine engine, uint32_t deadline_ms, merritt_error **error);
 
 /* What the engine holds and has done; all counters since creation. */
 typedef struct merritt_engine_stats {

@@ -7,6 +7,7 @@
 #include <merritt/base.h>
 #include <merritt/engine.h>
 #include <merritt/model.h>
+#include <merritt/queue.h>
 #include <merritt/session.h>
 #include <merritt/tenant.h>
 #endif

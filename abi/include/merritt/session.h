@@ -125,10 +125,12 @@ typedef struct merritt_event {
  * second is answered FAILED_PRECONDITION). Errors: the request's own failure, once. Since 0.1. */
 MERRITT_API int32_t merritt_request_next(merritt_request request, uint32_t timeout_ms, merritt_event *event,
                                          merritt_error **error);
-/* Effect: asks the engine to stop; it does within two steps and the stream ends with FINISH_CANCELLED. Safe from a signal
- * watcher thread. Errors: NOT_FOUND. Since 0.1. */
+/* Effect: asks the engine to stop; it does within two steps and the stream ends with FINISH_CANCELLED. The statistics are
+ * the receipt: how many steps it still ran and what it gave back. Safe from a signal watcher thread. Errors: NOT_FOUND.
+ * Since 0.1. */
 MERRITT_API int32_t merritt_request_cancel(merritt_request request, merritt_error **error);
-/* Effect: cancels if running, then forgets the request. Errors: NOT_FOUND. Since 0.1. */
+/* Effect: cancels if running, then forgets the request. merritt_queue_next answers nothing of it any more; a queue's
+ * callback that runs in another thread at the same time may be the last. Errors: NOT_FOUND. Since 0.1. */
 MERRITT_API int32_t merritt_request_destroy(merritt_request request, merritt_error **error);
 
 typedef struct merritt_request_stats {
@@ -144,6 +146,9 @@ typedef struct merritt_request_stats {
     uint64_t decode_ns;             /* first token to last */
     uint32_t draft_tokens;          /* run as guesses, see speculate_max, over all choices. Since 0.2 */
     uint32_t draft_tokens_accepted; /* of these, in the output. Since 0.2 */
+    uint32_t steps_after_cancel;    /* of `steps`, those after merritt_request_cancel: at most two a sample. Since 0.2 */
+    uint32_t pages_freed;           /* by its end: KV pages of its samples; the session keeps its own. Since 0.2 */
+    uint64_t kv_bytes_released;     /* by its end: bytes of these pages, and of those promised to it. Since 0.2 */
 } merritt_request_stats;
 /* Fills *out up to out->struct_size; also while running. Since 0.1. */
 MERRITT_API int32_t merritt_request_stats_get(merritt_request request, merritt_request_stats *out,

@@ -9,6 +9,7 @@ import weakref
 from typing import Any, Iterable, Union
 
 from . import _core, _locate
+from ._dispatch import Dispatchers
 from ._handle import Handle, html_table, human_bytes
 from ._progress import LoadProgress
 from .errors import MerrittError, NotFoundError
@@ -34,6 +35,7 @@ class Engine(Handle):
 
     threads: 0 = what the machine gives this process. isa_max: "any", "avx2", "avx512", "vnni" or "amx".
     memory_bytes_max: budget for all models, 0 = no limit. backends: ids to load, None = all.
+    no_threads: steps run in poll() and in calls that wait, and nowhere else; `async for` needs somebody who polls.
     refused: the plugin files that could not be loaded, with the reason.
     """
 
@@ -46,6 +48,7 @@ class Engine(Handle):
         plugin_dirs: Iterable[StrPath] | None = None,
         trust: StrPath | None = None,
         backends: Iterable[str] | None = None,
+        no_threads: bool = False,
     ) -> None:
         if isa_max not in ISA_LEVELS:
             raise ValueError(f"isa_max is {isa_max!r}; one of {', '.join(ISA_LEVELS)}")
@@ -57,7 +60,9 @@ class Engine(Handle):
             memory_bytes_max=memory_bytes_max,
             plugin_dirs=[str(folder) for folder in folders],
             publishers=_locate.read_trust(trust_file),
+            flags=_core.ENGINE_NO_THREADS if no_threads else 0,
         )
+        self._dispatchers = Dispatchers(self._core)
         _open_engines.add(self)
         self.refused: dict[str, str] = {}
         self._load_backends(folders, None if backends is None else list(backends))
@@ -138,6 +143,14 @@ class Engine(Handle):
             kv_bytes_max=kv_bytes_max,
         )
         return Tenant(core, name, self)
+
+    def poll(self, budget_s: float = 0.0) -> bool:
+        """On an engine made with no_threads: runs steps for about so long, one at least. True: there is more to do."""
+        return self._core.poll(max(0, int(budget_s * 1e6)))
+
+    def drain(self, deadline_s: float) -> None:
+        """Takes no more work and waits for the end of what it has; raises DeadlineExceededError when it cancelled some."""
+        self._core.drain(max(0, int(deadline_s * 1e3)))
 
     @property
     def backends(self) -> list[dict[str, Any]]:

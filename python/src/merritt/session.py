@@ -2,7 +2,7 @@
 """A session: one tenant's conversation with one model, which keeps the KV cache of what was said."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from . import _core
 from ._handle import Handle
@@ -27,7 +27,7 @@ class Session(Handle):
 
     def generate(self, prompt: Prompt, **sampling: Unpack[Sampling]) -> Stream:
         """Continues the session's cache with a prompt; a list of messages is the whole conversation."""
-        return Stream(_core.Request(self._core, request_options(self._model, prompt, sampling)), self)
+        return self._stream(prompt, sampling)
 
     def chat(self, text: str, **sampling: Unpack[Sampling]) -> Stream:
         """Says something and streams the answer; both are added to messages when the answer has ended."""
@@ -36,7 +36,11 @@ class Session(Handle):
         def remember(stream: Stream) -> None:
             self.messages = [*asked, {"role": "assistant", "content": "".join(stream._texts[0])}]
 
-        return Stream(_core.Request(self._core, request_options(self._model, asked, sampling)), self, remember)
+        return self._stream(asked, sampling, remember)
+
+    def _stream(self, prompt: Prompt, sampling: Sampling, on_end: Callable[[Stream], None] | None = None) -> Stream:
+        request = _core.Request(self._core, request_options(self._model, prompt, sampling))
+        return Stream(request, self, self._tenant._engine._dispatchers, on_end)
 
     @property
     def length(self) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, AsyncIterator, Callable, Iterator
+from typing import Any, AsyncIterator, Callable, Deque, Iterator, Optional, Tuple
 
 from . import _core
+from ._dispatch import Dispatcher, Dispatchers
 from ._handle import Handle, html_table
 
 _FINISH = ("none", "eos", "stop", "length", "cancelled", "deadline", "error")
-_ASYNC_WAIT_MS = 100
+_RawEvent = Tuple[int, int, int, int, float, str, int]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,18 @@ class Stream(Handle, Iterator[str], AsyncIterator[str]):
     pieces of all choices. Closing it cancels what still runs.
     """
 
-    def __init__(self, request: _core.Request, keep: Any, on_end: Callable[[Stream], None] | None = None) -> None:
+    def __init__(
+        self,
+        request: _core.Request,
+        keep: Any,
+        dispatchers: Dispatchers,
+        on_end: Callable[[Stream], None] | None = None,
+    ) -> None:
         self._request = request
+        self._dispatchers = dispatchers
+        self._dispatcher: Dispatcher | None = None  # of the loop that reads it
+        self._arrived: Deque[Tuple[_RawEvent, Optional[Exception]]] = deque()
+        self._news: asyncio.Event | None = None
         self._keep = keep  # the session, which lives as long as the stream
         self._on_end = on_end
         self._texts: dict[int, list[str]] = {0: []}
@@ -42,7 +54,7 @@ class Stream(Handle, Iterator[str], AsyncIterator[str]):
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
 
-    def _take(self, event: tuple[int, int, int, int, float, str, int]) -> Event | None:
+    def _take(self, event: _RawEvent) -> Event | None:
         kind, choice, finish, token, logprob, text, step = event
         if kind == _core.EVENT_TEXT:
             self._texts.setdefault(choice, []).append(text)
@@ -60,12 +72,32 @@ class Stream(Handle, Iterator[str], AsyncIterator[str]):
                 self._on_end(self)
         return None
 
+    def _arrive(self, event: _RawEvent, error: Exception | None) -> None:
+        self._arrived.append((event, error))
+        if self._news is not None:
+            self._news.set()
+
+    def _take_arrived(self) -> Event | None:
+        raw, error = self._arrived.popleft()
+        event = self._take(raw)
+        if error is not None:
+            raise error
+        return event
+
+    def _next(self) -> Event | None:
+        if self._arrived:
+            return self._take_arrived()
+        if self._dispatcher is not None:  # a loop has read the beginning
+            self._dispatcher.remove(self._request)
+            self._dispatcher = None
+        raw = self._request.next()
+        return None if raw is None else self._take(raw)
+
     def events(self) -> Iterator[Event]:
         """The pieces of all choices."""
         try:
             while not self._ended:
-                raw = self._request.next()
-                event = None if raw is None else self._take(raw)
+                event = self._next()
                 if event is not None:
                     yield event
         except KeyboardInterrupt:
@@ -85,13 +117,20 @@ class Stream(Handle, Iterator[str], AsyncIterator[str]):
         return self
 
     async def __anext__(self) -> str:
-        loop = asyncio.get_running_loop()
+        if self._dispatcher is None and not self._ended:
+            self._news = asyncio.Event()
+            self._dispatcher = self._dispatchers.here()
+            self._dispatcher.add(self, self._request)
         try:
             while not self._ended:
-                raw = await loop.run_in_executor(None, self._request.next, _ASYNC_WAIT_MS)
-                event = None if raw is None else self._take(raw)
-                if event is not None and event.choice == 0 and event.text:
-                    return event.text
+                while self._arrived:
+                    event = self._take_arrived()
+                    if event is not None and event.choice == 0 and event.text:
+                        return event.text
+                if not self._ended:
+                    assert self._news is not None
+                    self._news.clear()
+                    await self._news.wait()
         except asyncio.CancelledError:
             self.cancel()
             raise

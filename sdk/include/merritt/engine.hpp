@@ -11,10 +11,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <merritt/engine.h>
 #include <merritt/model.hpp>
+#include <merritt/queue.hpp>
 #include <merritt/result.hpp>
 #include <merritt/tenant.hpp>
 
@@ -52,6 +54,7 @@ struct EngineOptions {
   merritt_parallel_fn parallel = nullptr;  // null = the engine's own threads
   merritt_gang_fn gang = nullptr;
   void* executor_user = nullptr;
+  uint32_t flags = 0;  // MERRITT_ENGINE_*
 };
 
 class Engine : public detail::Handle<merritt_engine, merritt_engine_destroy> {
@@ -91,6 +94,7 @@ class Engine : public detail::Handle<merritt_engine, merritt_engine_destroy> {
     raw.parallel = options.parallel;
     raw.gang = options.gang;
     raw.executor_user = options.executor_user;
+    raw.flags = options.flags;
     auto log = options.log ? std::make_unique<LogFn>(options.log) : nullptr;
     if (log != nullptr) {
       raw.log = &forward_log;
@@ -139,6 +143,19 @@ class Engine : public detail::Handle<merritt_engine, merritt_engine_destroy> {
       all.push_back(info);
     }
   }
+  // Of an engine without threads: runs its steps here for about budget_us; true = there is more to do now.
+  [[nodiscard]] Result<bool> poll(uint64_t budget_us) {
+    uint32_t more = 0;
+    auto done = detail::call([&](merritt_error** e) { return merritt_engine_poll(raw_, budget_us, &more, e); });
+    if (!done) {
+      return std::move(done).error();
+    }
+    return more != 0;
+  }
+  // Takes nothing new and waits until everything has ended; what has not by then is cancelled (deadline_exceeded).
+  [[nodiscard]] Result<void> drain(uint32_t deadline_ms) {
+    return detail::call([&](merritt_error** e) { return merritt_engine_drain(raw_, deadline_ms, e); });
+  }
   [[nodiscard]] Result<EngineStats> stats() const {
     EngineStats stats{};
     stats.struct_size = sizeof(stats);
@@ -152,6 +169,8 @@ class Engine : public detail::Handle<merritt_engine, merritt_engine_destroy> {
   [[nodiscard]] Result<Model> load(std::string_view path, const ModelOptions& options = {}) {
     return Model::load(raw_, path, options);
   }
+  // The events of many requests in one place.
+  [[nodiscard]] Result<Queue> queue(Queue::Callback callback = {}) { return Queue::create(raw_, std::move(callback)); }
   [[nodiscard]] Result<Tenant> tenant(std::string_view name, const TenantOptions& options = {}) {
     return Tenant::create(raw_, name, options);
   }

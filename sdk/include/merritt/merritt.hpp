@@ -6,6 +6,7 @@
 #include <merritt/engine.hpp>
 #include <merritt/error.hpp>
 #include <merritt/model.hpp>
+#include <merritt/queue.hpp>
 #include <merritt/request.hpp>
 #include <merritt/result.hpp>
 #include <merritt/session.hpp>

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "api/convert.hpp"
 #include "api/lookup.hpp"
 #include "base/limits.hpp"
 
 namespace merritt::api {
 namespace {
+
+constexpr uint64_t kBudgetMostUs = 1'000'000'000'000;
 
 Status read_publishers(const merritt_engine_options& in, backend::LoaderOptions& out) {
   if (in.n_publishers != 0 && in.publishers == nullptr) return invalid("publishers is NULL with n_publishers not 0");
@@ -60,6 +63,12 @@ Status read_engine_options(const merritt_engine_options* in, engine::EngineOptio
   if (options.isa_max > MERRITT_ISA_AMX)
     return invalid("isa_max is " + std::to_string(options.isa_max) + "; see MERRITT_ISA_*");
   if (options.log_level > MERRITT_LOG_ERROR) return invalid("log_level is above MERRITT_LOG_ERROR");
+  MERRITT_CHECK(check_flags(options.flags, MERRITT_ENGINE_NO_THREADS, "merritt_engine_options"));
+  const bool no_threads = (options.flags & MERRITT_ENGINE_NO_THREADS) != 0;
+  if (no_threads && options.parallel == nullptr && options.threads > 1) {
+    return invalid("threads is " + std::to_string(options.threads) +
+                   "; an engine without threads has one worker, or the host's with `parallel`");
+  }
   if (options.threads > limits::kThreadsMax) {
     return invalid("threads is " + std::to_string(options.threads) + "; the limit is " +
                    std::to_string(limits::kThreadsMax));
@@ -68,7 +77,8 @@ Status read_engine_options(const merritt_engine_options* in, engine::EngineOptio
   if (options.parallel != nullptr && options.threads == 0) {
     return invalid("parallel is given without threads: say how many workers it has");
   }
-  out.threads = options.threads;
+  out.threads = no_threads && options.threads == 0 ? 1 : options.threads;
+  out.no_threads = no_threads;
   out.isa_max = options.isa_max;
   out.memory_bytes_max = options.memory_bytes_max;
   out.log_level = static_cast<observe::LogLevel>(options.log_level);
@@ -105,6 +115,22 @@ int32_t merritt_engine_destroy(merritt_engine handle, merritt_error** error) {
   return guard(handle, error, [&]() -> Status {
     if (handle == nullptr) return invalid("the engine handle is NULL");
     return destroy_engine(Handle::from_pointer(handle));
+  });
+}
+
+int32_t merritt_engine_poll(merritt_engine handle, uint64_t budget_us, uint32_t* more, merritt_error** error) {
+  return guard(handle, error, [&]() -> Status {
+    MERRITT_TRY(const EnginePin pin, find_engine(handle));
+    MERRITT_TRY(const bool left, pin.engine().poll(std::min(budget_us, kBudgetMostUs) * 1000));
+    if (more != nullptr) *more = left ? 1 : 0;
+    return {};
+  });
+}
+
+int32_t merritt_engine_drain(merritt_engine handle, uint32_t deadline_ms, merritt_error** error) {
+  return guard(handle, error, [&]() -> Status {
+    MERRITT_TRY(const EnginePin pin, find_engine(handle));
+    return pin.engine().drain(uint64_t{deadline_ms} * 1'000'000);
   });
 }
 

@@ -112,7 +112,7 @@ Status destroy_engine(Handle handle) {
   {
     // From one of the engine's own callbacks it would wait for itself. In a child of fork() there is no pin to be had.
     const Result<EnginePin> pin = pin_engine(handle);
-    if (pin.ok()) MERRITT_CHECK(pin->engine().check_may_wait());
+    if (pin.ok()) MERRITT_CHECK(pin->engine().check_may_end());
   }
   Slot& slot = g_table.slots[handle.engine];
   uint64_t state = slot.state.load(std::memory_order_acquire);

@@ -13,6 +13,7 @@ std::string_view kind_name(Kind kind) {
     case Kind::kTenant: return "tenant";
     case Kind::kSession: return "session";
     case Kind::kRequest: return "request";
+    case Kind::kQueue: return "queue";
   }
   return "unknown";
 }

@@ -16,7 +16,7 @@
 
 namespace merritt::api {
 
-enum class Kind : uint8_t { kEngine = 1, kModel = 2, kTenant = 3, kSession = 4, kRequest = 5 };
+enum class Kind : uint8_t { kEngine = 1, kModel = 2, kTenant = 3, kSession = 4, kRequest = 5, kQueue = 6 };
 std::string_view kind_name(Kind kind);
 
 struct Handle {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "api/engine_table.hpp"
 #include "api/guard.hpp"
@@ -16,6 +17,15 @@ struct RequestObject {
   std::shared_ptr<engine::Request> request;
   std::atomic<bool> reading{false};
   std::string text;
+};
+
+// What a queue handle names: the queue, and the completions that were read last with what they point at (owned by the
+// one reader).
+struct QueueObject {
+  std::shared_ptr<engine::CompletionQueue> queue;
+  std::atomic<bool> reading{false};
+  std::vector<engine::Completion> completions;
+  std::vector<merritt_error> errors;
 };
 
 template <class Public>
@@ -39,6 +49,12 @@ template <>
 struct ObjectOf<merritt_request> {
   using Type = RequestObject;
   static constexpr Kind kKind = Kind::kRequest;
+};
+
+template <>
+struct ObjectOf<merritt_queue> {
+  using Type = QueueObject;
+  static constexpr Kind kKind = Kind::kQueue;
 };
 
 template <class T>
@@ -82,8 +98,8 @@ Status destroy(Public handle, End&& end) {
   if (!found.ok()) {
     return found.status().code() == Code::kFailedPrecondition ? Status() : std::move(found).status();
   }
-  // Refused before anything is changed. Requests wait for nobody.
-  if (Object::kKind != Kind::kRequest) MERRITT_CHECK(found->engine().check_may_wait());
+  // Refused before anything is changed. Requests wait for nobody, and queues for no step.
+  if (Object::kKind != Kind::kRequest && Object::kKind != Kind::kQueue) MERRITT_CHECK(found->engine().check_may_wait());
   MERRITT_CHECK(end(found.value()));
   auto taken = found->pin.handles().template take<typename Object::Type>(Handle::from_pointer(handle), Object::kKind);
   return taken.ok() ? Status() : std::move(taken).status();

@@ -26,7 +26,7 @@ int32_t merritt_request_next(merritt_request handle, uint32_t timeout_ms, merrit
       return Status(Code::kFailedPrecondition, "another thread is reading this request");
     }
     const ReadingEnds ends{found->reading};
-    MERRITT_TRY(engine::Event next, found->request->stream.next(timeout_ms));
+    MERRITT_TRY(engine::Event next, found.engine().next_event(*found->request, timeout_ms));
     found->text = std::move(next.text);
     out.kind = static_cast<uint32_t>(next.kind);
     out.choice = next.choice;
@@ -52,6 +52,7 @@ int32_t merritt_request_destroy(merritt_request handle, merritt_error** error) {
   return guard(handle, error, [&]() -> Status {
     return destroy(handle, [&](Found<RequestObject>& found) -> Status {
       found.engine().cancel(*found->request);
+      (void)found->request->stream.detach(nullptr, found->request);  // not in one is as well
       return {};
     });
   });
@@ -73,6 +74,9 @@ int32_t merritt_request_stats_get(merritt_request handle, merritt_request_stats*
     info.decode_ns = between(stats.first_token_ns, stats.last_token_ns);
     info.draft_tokens = stats.draft_tokens;
     info.draft_tokens_accepted = stats.draft_tokens_accepted;
+    info.steps_after_cancel = stats.steps_after_cancel;
+    info.pages_freed = stats.pages_freed;
+    info.kv_bytes_released = stats.kv_bytes_released;
     return write_info(info, "merritt_request_stats", out);
   });
 }

@@ -12,6 +12,8 @@ namespace merritt::limits {
 inline constexpr uint32_t kEnginesMax = 64;
 inline constexpr uint32_t kObjectsMax = 1u << 18;  // handles of one engine
 inline constexpr uint32_t kModelsMax = 64;
+inline constexpr uint32_t kQueuesMax = 1024;           // of completions
+inline constexpr uint32_t kCompletionsMax = 1u << 16;  // read in one call
 inline constexpr uint32_t kTenantsMax = 1u << 14;
 inline constexpr uint32_t kThreadsMax = 1024;
 inline constexpr uint32_t kPluginDirsMax = 64;

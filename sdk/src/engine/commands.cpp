@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The step thread's life and the commands that other threads post to it.
+#include <algorithm>
 #include <exception>
 #include <future>
 #include <new>
@@ -34,11 +35,21 @@ Status Engine::check_may_wait() const {
                 "merritt_request_cancel may be called there");
 }
 
+Status Engine::check_may_end() const {
+  MERRITT_CHECK(check_may_wait());
+  const auto alive = queues();
+  const bool delivering =
+      std::any_of(alive.begin(), alive.end(), [](const auto& queue) { return queue->delivering_here(); });
+  if (!delivering && polling_.load() != std::this_thread::get_id()) return {};
+  return Status(Code::kFailedPrecondition,
+                "called from a callback of a queue of this engine, for whose end it would wait");
+}
+
 Status Engine::start_step_thread() {
   const std::lock_guard nobody_inline(inline_mutex_);  // what callers run themselves ends before the thread begins
   const std::lock_guard lock(mutex_);
   if (stopping_) return Status(Code::kCancelled, "the engine is shutting down");
-  if (step_thread_runs_) return {};
+  if (step_thread_runs_ || no_threads_) return {};
   MERRITT_CHECK(watchdog_->start());
   MERRITT_TRY(step_thread_, os::start_thread("merritt-step", [this] { step_thread_main(); }));
   step_thread_runs_ = true;
@@ -46,7 +57,7 @@ Status Engine::start_step_thread() {
 }
 
 Status Engine::shutdown() {
-  MERRITT_CHECK(check_may_wait());
+  MERRITT_CHECK(check_may_end());
   std::thread thread;
   {
     const std::lock_guard lock(mutex_);
@@ -56,15 +67,25 @@ Status Engine::shutdown() {
   stop_.set();
   services_->cancel_step.set();
   wake_.notify_all();
+  quiet_.notify_all();
   if (thread.joinable()) thread.join();
   watchdog_->stop();
+  if (no_threads_) {
+    const std::lock_guard nobody_inline(inline_mutex_);
+    run_inbox();
+    end_all_requests();
+  }
+  wake_queues();
+  for (const auto& queue : queues()) queue->close();
   return {};
 }
 
 Status Engine::post(Command command, size_t queue_max) {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ || !step_thread_runs_) return Status(Code::kCancelled, "the engine is shutting down");
+    if (stopping_ || !(step_thread_runs_ || no_threads_)) {
+      return Status(Code::kCancelled, "the engine is shutting down");
+    }
     if (inbox_.size() >= queue_max) {
       return Status(Code::kOverloaded, std::to_string(inbox_.size()) + " commands wait for the step thread already",
                     Blast::kRequest, 100);
@@ -96,7 +117,12 @@ Status Engine::call(std::function<Status()> command) {
     if (!waits) {
       const std::lock_guard lock(inline_mutex_);
       waits = posted();  // the step thread may have begun before this had the lock
-      if (!waits) return command();
+      if (!waits) {
+        run_inbox();  // what was posted before comes first
+        Status outcome = command();
+        wake_queues();
+        return outcome;
+      }
     }
     wake_.notify_one();
     return result.get();
@@ -136,9 +162,11 @@ bool Engine::wait_for_work() {
     stopping = stopping_;
   }
   run_posted(commands);
+  wake_queues();
   if (!stopping) return true;
   // The end of every request comes first; only when nothing is posted any more may callers run commands themselves.
   end_all_requests();
+  wake_queues();
   const std::lock_guard lock(mutex_);
   step_thread_runs_ = !inbox_.empty();
   return step_thread_runs_;  // another turn for what came meanwhile: idle, so that no model steps

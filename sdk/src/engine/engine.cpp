@@ -21,6 +21,7 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
   engine->threads_ = engine->executor_->workers();
   engine->isa_max_ = options.isa_max;
   engine->step_limit_ns_ = options.step_limit_ns;
+  engine->no_threads_ = options.no_threads;
   engine->loader_ = std::make_unique<backend::Loader>(std::move(options.loader));
   return engine;
 }

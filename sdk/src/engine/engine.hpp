@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine: composition root of everything below the C ABI. One step thread runs all models' steps; other threads
-// talk to it by posting commands, which it drains between steps.
+// talk to it by posting commands, which it drains between steps. An engine without threads has whoever polls or waits
+// for it as its step thread, one at a time.
 //
 // Threads: every public function may be called from any thread unless it says otherwise. Functions that change what the
 // step thread owns post a command and wait for it (bounded by one step); on the step thread itself, and in a callback
@@ -29,6 +30,7 @@
 #include "base/status.hpp"
 #include "engine/callbacks.hpp"
 #include "engine/cancel_flag.hpp"
+#include "engine/completion_queue.hpp"
 #include "engine/model.hpp"
 #include "engine/request.hpp"
 #include "engine/session.hpp"
@@ -49,6 +51,7 @@ struct EngineOptions {
   backend::HostExecutor executor;  // empty = the engine's own threads
   backend::LoaderOptions loader;   // directories and trust list
   uint64_t step_limit_ns = 0;      // a step that runs longer is cancelled and fails; 0 = a few minutes
+  bool no_threads = false;         // the callers' threads run the steps: see poll()
 };
 
 struct ModelLoadOptions {
@@ -79,6 +82,8 @@ class Engine {
   Status shutdown();
   // kFailedPrecondition where waiting for this engine would wait for the caller: see Threads above.
   Status check_may_wait() const;
+  // The same for the engine's end, which waits for more: for callbacks of its queues, and for whoever polls.
+  Status check_may_end() const;
   // A progress function of the host, known as a callback of this engine while it runs.
   std::function<bool(float)> as_callback(std::function<bool(float)> host) {
     return services_->callbacks.progress(std::move(host));
@@ -109,6 +114,17 @@ class Engine {
   // Both, for a prompt that is tokens already.
   Result<std::shared_ptr<Request>> submit(const std::shared_ptr<Session>& session, RequestParams params);
   void cancel(Request& request);
+  // The stream's next event; without threads of its own the engine runs its steps while the caller waits.
+  Result<Event> next_event(Request& request, uint32_t timeout_ms);
+
+  // ---- queues, polling and the end of work (engine/poll.cpp)
+  Result<std::shared_ptr<CompletionQueue>> create_queue(CompletionQueue::Callback callback);
+  Status close_queue(const std::shared_ptr<CompletionQueue>& queue);
+  Status next_completions(CompletionQueue& queue, uint32_t timeout_ms, size_t most, std::vector<Completion>* out);
+  // Runs steps on this thread for about budget_ns, one at least; true = there is more to do now.
+  Result<bool> poll(uint64_t budget_ns);
+  // Takes nothing new, and waits for what was taken; kDeadlineExceeded = what was left has been cancelled.
+  Status drain(uint64_t timeout_ns);
 
   EngineStats stats() const;
   uint64_t now_ns() const;
@@ -130,6 +146,15 @@ class Engine {
   Status call(std::function<Status()> command);
   void run_posted(std::vector<Command>& commands) noexcept;
   Status attach_model(const std::shared_ptr<Model>& model);
+  Status check_not_draining() const;
+
+  // ---- without threads, and queues (engine/poll.cpp)
+  Status drive(uint32_t timeout_ms, const std::function<bool(uint32_t wait_ms)>& look);
+  Result<bool> poll_once();
+  void run_inbox() noexcept;
+  void wake_queues() noexcept;
+  void deliver_completions();
+  std::vector<std::shared_ptr<CompletionQueue>> queues() const;
 
   // ---- the step thread (engine/step.cpp, look.cpp, begin.cpp, hand_out.cpp, finish.cpp)
   struct Draw {
@@ -142,6 +167,7 @@ class Engine {
   void step_thread_main();
   bool wait_for_work();
   bool has_work() const;
+  bool step_all() noexcept;
   bool step_guarded(Model& model) noexcept;
   bool step(Model& model);
   Status run_watched(Model& model, const scheduler::BatchPlan& plan, uint32_t* blast, uint32_t* culprit);
@@ -208,6 +234,7 @@ class Engine {
   uint32_t threads_ = 1;
   uint32_t isa_max_ = 0;
   uint64_t step_limit_ns_ = 0;
+  bool no_threads_ = false;
   CancelFlag stop_;  // set by shutdown; cancels loads
   std::atomic<bool> abandoned_{false};
   std::atomic<std::thread::id> step_thread_id_{};
@@ -221,9 +248,15 @@ class Engine {
   std::vector<std::weak_ptr<tenant::Tenant>> tenants_;
   uint32_t next_tenant_id_ = 1;
   bool stopping_ = false;
+  std::condition_variable quiet_;  // while draining: nothing runs and nothing waits
   bool step_thread_runs_ = false;
   std::thread step_thread_;
-  std::mutex inline_mutex_;  // serialises commands run by callers while there is no step thread
+  std::mutex inline_mutex_;  // serialises commands and steps run by callers while there is no step thread
+  std::atomic<bool> draining_{false};
+  std::atomic<std::thread::id> polling_{};  // whose turn it is to run steps
+
+  mutable std::mutex queues_mutex_;  // guards queues_
+  std::vector<std::weak_ptr<CompletionQueue>> queues_;
 
   // Step thread.
   std::vector<std::shared_ptr<Model>> models_;

@@ -60,7 +60,7 @@ Status evaluate(Engine& engine, std::shared_ptr<tenant::Tenant> tenant, std::sha
   bool cancelled = false;
   for (uint32_t report_ms = 0;; report_ms = kReportMs) {  // the first report comes at once
     const bool reports = evaluation.progress != nullptr && !cancelled;
-    MERRITT_TRY(const Event event, request->stream.next(reports ? report_ms : Stream::kForever));
+    MERRITT_TRY(const Event event, engine.next_event(*request, reports ? report_ms : Stream::kForever));
     if (event.kind == EventKind::kEnd) return outcome_of(event.finish_reason, cancelled);
     if (reports && evaluation.progress(static_cast<float>(session->length) / total)) {
       cancelled = true;

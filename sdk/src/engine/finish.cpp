@@ -1,8 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // How requests end: choices, whole requests, what a plan has ended. Step thread.
+#include <algorithm>
+
 #include "engine/engine.hpp"
 
 namespace merritt::engine {
+namespace {
+
+uint64_t free_pages(const kv::Cache& cache) {
+  uint64_t pages = 0;
+  for (uint32_t g = 0; g < cache.n_groups(); ++g) pages += cache.pool(g).free_pages();
+  return pages;
+}
+
+}  // namespace
 
 bool Choice::flush_text(std::string& out, bool may_stop) {
   if (stop == nullptr) return false;  // the last thing made at the start: the request has not got there
@@ -38,11 +49,15 @@ void Engine::fail_request(Model& model, uint64_t id, Status failure) noexcept {
 void Engine::finish_request(Model& model, Request& request, FinishReason reason, Status failure) noexcept {
   if (request.finished) return;
   request.finished = true;
+  const KvAccount& account = *request.session->tenant->kv_account();
+  const uint64_t claimed = account.claimed_bytes, pages = free_pages(*model.cache);
   model.scheduler->finish(request.id);
   for (uint32_t c = 0; c < request.choices.size(); ++c) {
     if (request.choices[c].finish != FinishReason::kNone || request.params.eval.logits != nullptr) continue;
     finish_choice(model, request, c, reason);
   }
+  request.stats.pages_freed = static_cast<uint32_t>(free_pages(*model.cache) - pages);
+  request.stats.kv_bytes_released = claimed - std::min<uint64_t>(claimed, account.claimed_bytes);
   if (request.stats.finish_reason == 0) request.stats.finish_reason = static_cast<uint32_t>(reason);
   const std::shared_ptr<Request> keep = request.shared_from_this();
   model.requests.erase(request.id);
@@ -94,6 +109,9 @@ void Engine::publish_load() noexcept {
   }
   requests_running_ = running;
   requests_waiting_ = waiting;
+  if (!draining_ || running + waiting != 0) return;
+  { const std::lock_guard lock(mutex_); }  // so that drain() is either before its check or in its wait
+  quiet_.notify_all();
 }
 
 }  // namespace merritt::engine

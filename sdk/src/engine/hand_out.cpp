@@ -92,6 +92,7 @@ bool Engine::commit_run(Model& model, Request& request, const scheduler::Run& ru
 
 void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t n_tokens) {
   request.stats.steps.fetch_add(1);
+  if (request.cancelled) request.stats.steps_after_cancel.fetch_add(1);
   Session& session = *request.session;
   if (run.prompt) {
     for (uint32_t i = 0; i < n_tokens; ++i) session.history.push_back(request.prompt_at(run.prompt_first + i));

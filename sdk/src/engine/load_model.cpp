@@ -60,6 +60,7 @@ Status attach_chat_template(Model& model, const std::string& source) {
 }  // namespace
 
 Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
+  MERRITT_CHECK(check_not_draining());
   options.progress = services_->callbacks.progress(std::move(options.progress));
   MERRITT_TRY(auto devices, devices_for(options.backend));
   MERRITT_TRY(auto source, model::weights::open_file_source(options.path));

@@ -67,6 +67,8 @@ struct Choice {
 struct RequestStats {
   std::atomic<uint32_t> finish_reason{0}, prompt_tokens{0}, cached_tokens{0}, generated_tokens{0}, steps{0};
   std::atomic<uint32_t> draft_tokens{0}, draft_tokens_accepted{0};
+  std::atomic<uint32_t> steps_after_cancel{0}, pages_freed{0};
+  std::atomic<uint64_t> kv_bytes_released{0};
   std::atomic<uint64_t> submitted_ns{0}, started_ns{0}, first_token_ns{0}, last_token_ns{0};
 };
 

@@ -27,12 +27,18 @@ bool all_finite(std::span<const float> logits) {
 void Engine::step_thread_main() {
   step_thread_id_ = std::this_thread::get_id();
   while (wait_for_work()) {
-    bool worked = false;
-    check_devices();
-    for (size_t i = 0; i < models_.size(); ++i) worked |= step_guarded(*models_[i]);
-    idle_turn_ = !worked;
+    idle_turn_ = !step_all();
+    wake_queues();
   }
   step_thread_id_ = std::thread::id();
+}
+
+// One step of every model that has work; false when there was none to be done.
+bool Engine::step_all() noexcept {
+  bool worked = false;
+  check_devices();
+  for (size_t i = 0; i < models_.size(); ++i) worked |= step_guarded(*models_[i]);
+  return worked;
 }
 
 bool Engine::step_guarded(Model& model) noexcept {

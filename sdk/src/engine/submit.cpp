@@ -68,6 +68,7 @@ Result<SessionClaim> SessionClaim::take(std::shared_ptr<Session> session) {
 
 Result<Admission> Engine::admit(const std::shared_ptr<Session>& session, const tenant::Demand& demand) {
   const Model& model = *session->model;
+  MERRITT_CHECK(check_not_draining());
   if (model.closed) return Status(Code::kNotFound, "the model was destroyed");
   if (model.lost) {
     return Status(Code::kBackend, "the device of this model is lost; destroy the model and load it again",
@@ -117,6 +118,15 @@ bool Engine::make_choices(Model& model, const scheduler::BatchPlan& plan) {
     made = false;
   }
   return made;
+}
+
+Result<Event> Engine::next_event(Request& request, uint32_t timeout_ms) {
+  Result<Event> event = Event{};
+  MERRITT_CHECK(drive(timeout_ms, [&](uint32_t wait_ms) {
+    event = request.stream.next(wait_ms);
+    return !event.ok() || event->kind != EventKind::kNone;
+  }));
+  return event;
 }
 
 void Engine::cancel(Request& request) {

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/completion_queue.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/os/thread.hpp"
+#include "engine/request.hpp"
+
+namespace merritt::engine {
+namespace {
+
+constexpr size_t kDeliverAtOnce = 64;
+
+}  // namespace
+
+Status CompletionQueue::start_delivery() {
+  const std::lock_guard lock(delivery_mutex_);
+  if (closed_) return {};
+  // It holds the queue, so that a request it lets go of is never the queue's last holder.
+  MERRITT_TRY(delivery_,
+              os::start_thread("merritt-queue", [self = shared_from_this()] { self->deliver_until_closed(); }));
+  return {};
+}
+
+Status CompletionQueue::add(const std::shared_ptr<Request>& request, uint64_t user) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return Status(Code::kNotFound, "the queue was destroyed");
+    if (added_ == ring_.size()) {
+      std::vector<std::shared_ptr<Request>> larger(std::max<size_t>(16, 2 * ring_.size()));
+      for (size_t i = 0; i < ready_; ++i) larger[i] = std::move(ring_[(first_ + i) % ring_.size()]);
+      ring_ = std::move(larger);
+      first_ = 0;
+    }
+    ++added_;
+  }
+  Status attached = request->stream.attach(shared_from_this(), request, user);
+  if (!attached.ok()) forget();
+  wake();
+  return attached;
+}
+
+void CompletionQueue::note(const std::shared_ptr<Request>& request) {
+  const std::lock_guard lock(mutex_);
+  if (closed_) return;
+  ring_[(first_ + ready_) % ring_.size()] = request;
+  ++ready_;
+  news_.store(true, std::memory_order_relaxed);
+}
+
+void CompletionQueue::forget() {
+  const std::lock_guard lock(mutex_);
+  --added_;
+}
+
+void CompletionQueue::remove(const std::shared_ptr<Request>& request) {
+  const std::lock_guard lock(mutex_);
+  --added_;
+  size_t kept = 0;
+  for (size_t i = 0; i < ready_; ++i) {
+    auto& from = ring_[(first_ + i) % ring_.size()];
+    if (from != request) std::swap(ring_[(first_ + kept++) % ring_.size()], from);
+  }
+  if (kept != ready_) ring_[(first_ + kept) % ring_.size()].reset();
+  ready_ = kept;
+}
+
+void CompletionQueue::wake() {
+  if (!news_.exchange(false)) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (ready_ != 0) event_fd_.raise();
+  }
+  changed_.notify_all();
+}
+
+std::shared_ptr<Request> CompletionQueue::pop() {
+  const std::lock_guard lock(mutex_);
+  if (ready_ == 0) return nullptr;
+  std::shared_ptr<Request> request = std::move(ring_[first_]);
+  first_ = (first_ + 1) % ring_.size();
+  --ready_;
+  return request;
+}
+
+// Requests take turns: one that has more to say than there is room for goes to the end of the list.
+void CompletionQueue::next(uint32_t timeout_ms, size_t most, std::vector<Completion>* out) {
+  out->reserve(out->size() + most);  // nothing that was taken from a request can be lost for want of memory
+  {
+    std::unique_lock lock(mutex_);
+    const auto ready = [this] { return closed_ || ready_ != 0; };
+    if (timeout_ms == Stream::kForever) {
+      changed_.wait(lock, ready);
+    } else if (timeout_ms != 0) {
+      changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), ready);
+    }
+  }
+  while (most != 0 && !closed_) {
+    const std::shared_ptr<Request> request = pop();
+    if (request == nullptr) break;
+    most -= request->stream.take(*this, request, most, out);
+  }
+  const std::lock_guard lock(mutex_);
+  if (ready_ == 0) event_fd_.lower();
+}
+
+Result<int> CompletionQueue::fd() {
+  const std::lock_guard lock(mutex_);
+  if (closed_) return Status(Code::kNotFound, "the queue was destroyed");
+  if (!event_fd_.is_open()) {
+    MERRITT_TRY(event_fd_, os::EventFd::create());
+    if (ready_ != 0) event_fd_.raise();
+  }
+  return event_fd_.fd();
+}
+
+size_t CompletionQueue::deliver() {
+  size_t called = 0;
+  delivering_ = std::this_thread::get_id();
+  for (;;) {
+    batch_.clear();
+    next(0, kDeliverAtOnce, &batch_);
+    if (batch_.empty()) break;
+    for (const Completion& completion : batch_) {
+      if (closed_) break;
+      callback_(completion);
+      ++called;
+    }
+  }
+  delivering_ = std::thread::id();
+  return called;
+}
+
+void CompletionQueue::deliver_until_closed() {
+  while (!closed_) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return closed_ || ready_ != 0; });
+    }
+    deliver();
+  }
+}
+
+// Streams find out that it is closed when somebody looks at them.
+void CompletionQueue::close() {
+  std::vector<std::shared_ptr<Request>> left;
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    left.swap(ring_);
+    ready_ = 0;
+  }
+  changed_.notify_all();
+  const std::lock_guard lock(delivery_mutex_);  // whoever comes second waits for the end as well
+  if (delivery_.joinable()) delivery_.join();
+}
+
+}  // namespace merritt::engine
