@@ -258,7 +258,8 @@ class Engine {
   mutable std::mutex queues_mutex_;  // guards queues_
   std::vector<std::weak_ptr<CompletionQueue>> queues_;
 
-  // Step thread.
+  // Step thread. All models' schedulers share the policy: nobody doubles its share by using two.
+  const std::shared_ptr<scheduler::Policy> policy_ = std::make_shared<scheduler::VirtualTokens>();
   std::vector<std::shared_ptr<Model>> models_;
   std::vector<uint32_t> accepted_;  // of the step in hand, as draws_: rows of each run that become past
   std::vector<Draw> draws_;

@@ -70,6 +70,9 @@ class Cache {
   // tenant's KV ceiling; kInvalidArgument: more than the whole pool.
   Status reserve(SequenceId sequence, const Reservation& reservation);
   void unreserve(SequenceId sequence);
+  // What reserve would answer, without a text: of the tenant's own ceiling alone, or of everything.
+  enum class Room : uint32_t { kOwn = 0, kAll = 1 };
+  Code room_for(SequenceId sequence, const Reservation& reservation, Room room) const;
 
   // Makes the pages of the next n_tokens tokens writable, or changes nothing. One append at a time: commit or abort
   // ends it. Cannot fail for want of pages within the reservation.
@@ -127,7 +130,9 @@ class Cache {
   bool tail_is_shared(const Sequence& s, uint32_t group) const;
   // Pages of `group` that s must be able to count on beside those it holds (no window), or in all (window).
   uint32_t claim_of(const Sequence& s, uint32_t group, size_t held, bool shared_tail) const;
+  uint32_t claim_of(const Reservation& r, uint32_t most, uint32_t group, size_t held, bool shared_tail) const;
   // Whether `change` more claimed pages and `taken` pages from the free lists leave every promise whole.
+  Code room_of(const KvAccount& account, const Change& change, const GroupPages& taken, Room room) const;
   Status check_room(const KvAccount& account, const Change& change, const GroupPages& taken) const;
   void book(Sequence& s);  // brings the claims of s up to date
   Status allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out);

@@ -50,9 +50,11 @@ Status Cache::check_possible(const KvAccount& account, const Reservation& r) con
 }
 
 uint32_t Cache::claim_of(const Sequence& s, uint32_t group, size_t held, bool shared_tail) const {
+  return claim_of(s.reservation, s.tables[group].most, group, held, shared_tail);
+}
+
+uint32_t Cache::claim_of(const Reservation& r, uint32_t most, uint32_t group, size_t held, bool shared_tail) const {
   const GroupShape& shape = pools_[group].shape();
-  const Reservation& r = s.reservation;
-  const uint32_t most = s.tables[group].most;
   const uint32_t have = static_cast<uint32_t>(held);
   if (shape.window != 0) return std::max(most, have) + r.forks * most;
   if (most == 0) return 0;
@@ -60,7 +62,24 @@ uint32_t Cache::claim_of(const Sequence& s, uint32_t group, size_t held, bool sh
   return to_come + (shared_tail ? 1 : 0) + r.forks * (most - r.fork_length / shape.page_tokens);
 }
 
+// check_room without its text.
+Code Cache::room_of(const KvAccount& account, const Change& change, const GroupPages& taken, Room room) const {
+  int64_t bytes = 0;
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    const bool windowed = shape.window != 0;
+    const int64_t more = change[g] + (windowed ? 0 : int64_t{taken[g]});
+    const int64_t left = int64_t{windowed ? shape.n_pages : pools_[g].free_pages()} - static_cast<int64_t>(claims_[g]);
+    bytes += more * static_cast<int64_t>(shape.page_bytes);
+    if (room == Room::kAll && more > left && more > 0) return Code::kOverloaded;
+  }
+  const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
+  const bool within = account.limit_bytes == 0 || bytes <= 0 || static_cast<uint64_t>(claimed) <= account.limit_bytes;
+  return within ? Code::kOk : Code::kQuotaExceeded;
+}
+
 Status Cache::check_room(const KvAccount& account, const Change& change, const GroupPages& taken) const {
+  if (room_of(account, change, taken, Room::kAll) == Code::kOk) return {};
   int64_t bytes = 0;
   for (uint32_t g = 0; g < n_groups(); ++g) {
     const GroupShape& shape = pools_[g].shape();
@@ -104,6 +123,19 @@ bool Cache::drop(Sequence& s, uint32_t group, uint32_t page) {
   const GroupShape& shape = pools_[group].shape();
   if (shape.window == 0) s.account->claimed_bytes.fetch_sub(shape.page_bytes, std::memory_order_relaxed);
   return true;
+}
+
+Code Cache::room_for(SequenceId sequence, const Reservation& reservation, Room room) const {
+  const Sequence* s = find(sequence);
+  if (s == nullptr) return Code::kNotFound;
+  if (reservation.max_length < s->length + s->prepared) return Code::kInvalidArgument;
+  const GroupPages most = pages_needed(reservation.max_length, reservation.chunk);
+  Change change{};
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const Table& table = s->tables[g];
+    change[g] = int64_t{claim_of(reservation, most[g], g, table.pages.size(), tail_is_shared(*s, g))} - table.claim;
+  }
+  return room_of(*s->account, change, {}, room);
 }
 
 Status Cache::reserve(SequenceId sequence, const Reservation& reservation) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "scheduler/mutant.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace merritt::scheduler {
@@ -15,69 +16,138 @@ constexpr uint32_t kBypassMax = 16;
 
 }  // namespace
 
-Scheduler::Queue& Scheduler::queue_of(tenant::Tenant* tenant) {
-  const auto at = std::lower_bound(queues_.begin(), queues_.end(), tenant->id(),
-                                   [](const Queue& queue, TenantId id) { return queue.tenant->id() < id; });
-  if (at != queues_.end() && at->tenant == tenant) return *at;
-  return *queues_.insert(at, Queue(tenant));
+Scheduler::Lane& Scheduler::lane_of(tenant::Tenant* tenant) {
+  const auto at = std::lower_bound(lanes_.begin(), lanes_.end(), tenant->id(),
+                                   [](const auto& lane, TenantId id) { return lane->id() < id; });
+  if (at != lanes_.end() && (*at)->tenant == tenant) return **at;
+  return **lanes_.insert(at, std::make_unique<Lane>(tenant));
+}
+
+// Of waiting requests, then of any.
+void Scheduler::drop_if_empty(Lane& lane) {
+  if (!lane.waiting.empty()) return;
+  if (std::exchange(lane.entered, false)) policy_->leave(lane.id());
+  lane.own_limit = false;
+  if (lane.n_running != 0) return;
+  std::erase_if(lanes_, [&lane](const auto& each) { return each.get() == &lane; });
 }
 
 void Scheduler::admit() {
-  for (Queue& queue : queues_) {
-    queue.blocked = false;
-    queue.failure = Status();
+  for (const auto& lane : lanes_) {
+    lane->blocked = false;
+    lane->failure = Code::kOk;
+    if (!lane->waiting.empty()) look_at_own_limit(*lane);
   }
-  while (n_sequences_ < limits_.sequences_max) {
-    Queue* queue = next_queue();
-    if (queue == nullptr) break;
-    State* state = queue->waiting.front();
+  while (n_waiting_ != 0 && n_sequences_ < limits_.sequences_max) {
+    Lane* lane = next_lane();
+    if (lane == nullptr) break;
+    State* state = lane->waiting.front();
     bool started = false;
-    queue->failure = try_start(*state, &started);
-    queue->blocked = !started;
-    if (!started) continue;
-    plan_.started.push_back(state->s.request);
-    running_.push_back(state);
-    n_sequences_ += state->s.n;
-    state->running = true;
-    load_waiting_.store(--n_waiting_, std::memory_order_relaxed);
-    queue->waiting.pop_front();
-    if (queue->waiting.empty()) queues_.erase(queues_.begin() + (queue - queues_.data()));
+    lane->failure = try_start(*state, &started);
+    lane->blocked = !started;
+    if (started) start(state);
   }
   count_bypasses();
 }
 
-// Whose head is tried next; null = nobody's.
-Scheduler::Queue* Scheduler::next_queue() {
-  Queue* starved = nullptr;
-  tenants_.clear();
-  for (Queue& queue : queues_) {
-    const State& head = *queue.waiting.front();
-    const bool own_limit = queue.blocked && queue.failure.code() != Code::kOverloaded;
-    const bool older = starved == nullptr || head.order < starved->waiting.front()->order;
-    if (head.bypassed >= kBypassMax && older && !own_limit) starved = &queue;
-    if (!queue.blocked) tenants_.push_back(queue.tenant->id());
+void Scheduler::start(State* state) {
+  Lane& lane = *state->lane;
+  plan_.started.push_back(state->s.request);
+  running_.push_back(state);
+  n_sequences_ += state->s.n;
+  state->running = true;
+  ++lane.n_running;
+  charge_prompt(*state);
+  load_waiting_.store(--n_waiting_, std::memory_order_relaxed);
+  lane.waiting.pop_front();
+  if (lane.waiting.empty()) {
+    drop_if_empty(lane);
+  } else {
+    look_at_own_limit(lane);
   }
-  if (starved != nullptr) return starved->blocked ? nullptr : starved;
-  if (tenants_.empty()) return nullptr;
-  const TenantId id = tenants_[policy_->pick(Turn::kAdmission, tenants_)];
-  return &*std::find_if(queues_.begin(), queues_.end(), [id](const Queue& queue) { return queue.tenant->id() == id; });
 }
 
-// Not started with an ok status: the tenant's own sequences_max.
-Status Scheduler::try_start(State& state, bool* started) {
-  if (state.s.n > limits_.sequences_max - n_sequences_) {
-    return Status(Code::kOverloaded, "too many sequences run already");
+// Who is held back by a limit of its own is not waiting for service, and is lifted when it comes back.
+void Scheduler::look_at_own_limit(Lane& lane) {
+  const State& head = *lane.waiting.front();
+  const uint32_t most = lane.tenant->limits().sequences_max;
+  const uint32_t running = lane.tenant->usage().sequences_running;
+  Code failure = Code::kOk;
+  bool held_back = most != 0 && running + head.s.n > most;
+  if (!held_back) {
+    failure = cache_.room_for(head.s.sequence, reservation_of(head.s), kv::Cache::Room::kOwn);
+    held_back = failure != Code::kOk;
   }
-  MERRITT_CHECK(cache_.reserve(state.s.sequence, reservation_of(state.s)));
+  if (held_back) {
+    lane.blocked = lane.own_limit = true;
+    lane.failure = failure;
+    if (std::exchange(lane.entered, false)) policy_->leave(lane.id());
+  } else if (!std::exchange(lane.entered, true)) {
+    policy_->enter(lane.id(), lane.own_limit ? Return::kFromOwnLimit : Return::kFromIdleness);
+    lane.own_limit = false;
+  }
+}
+
+// Whose head is tried next; null = nobody's. While somebody with less service waits for room, only requests go ahead
+// that leave their tenant within the bound.
+Scheduler::Lane* Scheduler::next_lane() {
+  Lane* starved = nullptr;
+  uint64_t least_blocked = UINT64_MAX;
+  candidates_.clear();
+  turns_.clear();
+  for (const auto& lane : lanes_) {
+    if (!lane->entered) continue;
+    const State& head = *lane->waiting.front();
+    const bool older = starved == nullptr || head.order < starved->waiting.front()->order;
+    if (head.bypassed >= kBypassMax && older) starved = lane.get();
+    if (lane->failure == Code::kOverloaded) least_blocked = std::min(least_blocked, policy_->served(lane->id()));
+    if (lane->blocked) continue;
+    candidates_.push_back({.tenant = lane->id(), .order = head.order});
+    turns_.push_back(lane.get());
+  }
+  if (starved != nullptr) return starved->blocked ? nullptr : starved;
+  while (!candidates_.empty()) {
+    const size_t turn = policy_->pick(candidates_);
+    if (may_bypass(*turns_[turn], least_blocked)) return turns_[turn];
+    turns_[turn]->blocked = true;
+    candidates_.erase(candidates_.begin() + static_cast<ptrdiff_t>(turn));
+    turns_.erase(turns_.begin() + static_cast<ptrdiff_t>(turn));
+  }
+  return nullptr;
+}
+
+// Whether the tenant would still be within the lead of the least served one that waits for room when everything it
+// runs, and its next request, have run to their ends.
+bool Scheduler::may_bypass(const Lane& lane, uint64_t least_blocked) const {
+  if (least_blocked == UINT64_MAX || kMutant == Mutant::kFcfs || policy_->served(lane.id()) <= least_blocked)
+    return true;
+  const State& head = *lane.waiting.front();
+  Service to_come = compute(head.s.prompt_tokens, prompt_cost(head));
+  to_come += still_to_come(head);
+  for (const State* state : running_) {
+    if (state->lane == &lane) to_come += still_to_come(*state);
+  }
+  const uint32_t weight = weight_of(*lane.tenant);
+  return policy_->served(lane.id(), weight, to_come) <= least_blocked + lead_ / weight;
+}
+
+// Not started with an ok code: the tenant's own sequences_max.
+Code Scheduler::try_start(State& state, bool* started) {
+  if (state.s.n > limits_.sequences_max - n_sequences_) return Code::kOverloaded;
+  const kv::Reservation reservation = reservation_of(state.s);
+  const Code room = cache_.room_for(state.s.sequence, reservation, kv::Cache::Room::kAll);
+  if (room != Code::kOk) return room;
+  if (const Status reserved = cache_.reserve(state.s.sequence, reservation); !reserved.ok()) return reserved.code();
   *started = state.s.tenant->start(state.s.n);
   if (!*started) cache_.unreserve(state.s.sequence);
-  return {};
+  return Code::kOk;
 }
 
 void Scheduler::count_bypasses() {
-  for (Queue& queue : queues_) {
-    if (queue.failure.code() != Code::kOverloaded) continue;
-    State& head = *queue.waiting.front();
+  if (plan_.started.empty()) return;
+  for (const auto& lane : lanes_) {
+    if (lane->failure != Code::kOverloaded) continue;
+    State& head = *lane->waiting.front();
     for (const uint64_t request : plan_.started) head.bypassed += find(request)->order > head.order ? 1 : 0;
   }
 }
@@ -86,14 +156,18 @@ void Scheduler::count_bypasses() {
 // another reason would fail again.
 void Scheduler::refuse_stuck() {
   overdue_.clear();
-  for (const Queue& queue : queues_) {
-    const Code code = queue.failure.code();
+  for (const auto& lane : lanes_) {
+    const Code code = lane->failure;
     const bool may_clear = (code == Code::kOverloaded && !running_.empty()) ||
-                           (code == Code::kQuotaExceeded && queue.tenant->requests_running() != 0);
-    if (queue.blocked && code != Code::kOk && !may_clear) overdue_.push_back(queue.waiting.front());
+                           (code == Code::kQuotaExceeded && lane->tenant->requests_running() != 0);
+    if (lane->blocked && code != Code::kOk && !may_clear) overdue_.push_back(lane->waiting.front());
   }
   for (State* state : overdue_) {
-    const Status& why = queue_of(state->s.tenant).failure;
+    const Status why = cache_.reserve(state->s.sequence, reservation_of(state->s));
+    if (why.ok()) {  // somebody refused before it made room
+      cache_.unreserve(state->s.sequence);
+      continue;
+    }
     std::string message(why.message());
     const bool full = why.code() == Code::kOverloaded || why.code() == Code::kQuotaExceeded;
     if (full) message += "; idle sessions hold the rest: end or truncate some";

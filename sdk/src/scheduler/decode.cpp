@@ -20,7 +20,6 @@ void Scheduler::plan_decodes() {
                             .n_tokens = 1,
                             .n_rows = 1});
       wanted_.push_back(state->choices[i].proposed);
-      policy_->charge(state->tenant(), 1);
     }
   }
   plan_.n_tokens = plan_.n_rows = static_cast<uint32_t>(plan_.runs.size());

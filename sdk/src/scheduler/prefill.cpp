@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prompts, in what decoding sequences leave of a step's budget, shared out evenly between the tenants that have prompts
-// to run, so that a long prompt keeps nobody waiting.
+// Prompts, in what decoding sequences leave of a step's budget, shared out by weight between the tenants that have
+// prompts to run, so that a long prompt keeps nobody waiting.
 #include <algorithm>
 
 #include "base/checked.hpp"
@@ -9,61 +9,96 @@
 namespace merritt::scheduler {
 
 void Scheduler::plan_prefills() {
-  uint32_t tokens = limits_.step_tokens_max - plan_.n_tokens;
+  uint32_t budget = limits_.step_tokens_max - plan_.n_tokens;
   // Rows for prompts that want all of theirs: one is kept for each other running sequence.
   uint32_t rows = limits_.rows_max - n_sequences_;
   for (State* state : running_) {
     state->share = 0;
     if (state->prefilling() && state->s.prompt_rows == Rows::kAll) rows += state->s.n;
   }
-  while (tokens != 0 && plan_prefill_round(&tokens, &rows)) {
+  collect_prompts();
+  if (turns_.empty()) return;
+  while (budget != 0 && plan_prefill_round(&budget, &rows)) {
   }
   for (const State* state : running_) {
     if (state->share != 0) add_prompt_run(*state);
   }
 }
 
-bool Scheduler::wishes(TenantId tenant, uint32_t tokens, uint32_t rows) const {
-  return std::any_of(running_.begin(), running_.end(),
-                     [&](const State* state) { return state->tenant() == tenant && wish(*state, tokens, rows) != 0; });
+// The tenants with prompts to run, the least served first, each with its prompts in the order they started.
+void Scheduler::collect_prompts() {
+  turns_.clear();
+  for (const auto& lane : lanes_) lane->prompts = nullptr;
+  for (State* state : running_) {
+    if (!state->prefilling()) continue;
+    Lane& lane = *state->lane;
+    state->next_prompt = nullptr;
+    if (lane.prompts == nullptr) {
+      turns_.push_back(&lane);
+      lane.prompts = state;
+      lane.served = policy_->served(lane.id());
+    } else {
+      *lane.prompts_end = state;
+    }
+    lane.prompts_end = &state->next_prompt;
+  }
+  std::sort(turns_.begin(), turns_.end(), [](const Lane* a, const Lane* b) {
+    return a->served != b->served ? a->served < b->served : a->id() < b->id();
+  });
 }
 
 // One turn for each tenant that wishes for something when its turn comes; false when nobody does.
-bool Scheduler::plan_prefill_round(uint32_t* tokens, uint32_t* rows) {
-  tenants_.clear();
-  for (const State* state : running_) {
-    if (wish(*state, *tokens, *rows) != 0) tenants_.push_back(state->tenant());
+bool Scheduler::plan_prefill_round(uint32_t* budget, uint32_t* rows) {
+  std::erase_if(turns_, [&](const Lane* lane) {
+    const State* state = lane->prompts;
+    while (state != nullptr && wish(*state, *budget, *rows) == 0) state = state->next_prompt;
+    return state == nullptr;
+  });
+  uint64_t weights = 0;
+  for (const Lane* lane : turns_) weights += weight_of(*lane->tenant);
+  for (Lane* lane : turns_) {
+    const uint64_t weight = weight_of(*lane->tenant);
+    const auto share = static_cast<uint32_t>(divide_up<uint64_t>(*budget * weight, weights));
+    const auto row_share = static_cast<uint32_t>(divide_up<uint64_t>(*rows * weight, weights));
+    weights -= weight;
+    share_out(*lane, share, row_share, budget, rows);
   }
-  std::sort(tenants_.begin(), tenants_.end());
-  tenants_.erase(std::unique(tenants_.begin(), tenants_.end()), tenants_.end());
-  if (tenants_.empty()) return false;
-  while (!tenants_.empty()) {
-    const size_t turn = policy_->pick(Turn::kPrefill, tenants_);
-    uint32_t share = divide_up(*tokens, static_cast<uint32_t>(tenants_.size()));
-    uint32_t row_share = divide_up(*rows, static_cast<uint32_t>(tenants_.size()));
-    for (State* state : running_) {
-      if (state->tenant() != tenants_[turn]) continue;
-      const uint32_t n = wish(*state, share, row_share);
-      state->share += n;
-      share -= n;
-      *tokens -= n;
-      if (state->s.prompt_rows != Rows::kAll) continue;
-      row_share -= n;
-      *rows -= n;
-    }
-    tenants_.erase(tenants_.begin() + static_cast<ptrdiff_t>(turn));
-    std::erase_if(tenants_, [&](TenantId tenant) { return !wishes(tenant, *tokens, *rows); });
-  }
-  return true;
+  return !turns_.empty();
 }
 
-// How many more prompt tokens than its share a request can use in this step, of so many tokens and rows.
-uint32_t Scheduler::wish(const State& state, uint32_t tokens, uint32_t rows) const {
-  if (!state.prefilling()) return 0;
+void Scheduler::share_out(Lane& lane, uint32_t share, uint32_t row_share, uint32_t* budget, uint32_t* rows) {
+  for (State* state = lane.prompts; state != nullptr && share != 0; state = state->next_prompt) {
+    const uint32_t n = wish(*state, share, row_share);
+    if (n == 0) continue;
+    const uint32_t cost = std::min(cost_of(*state, n), share);
+    state->share += n;
+    share -= cost;
+    *budget -= cost;
+    if (state->s.prompt_rows != Rows::kAll) continue;
+    row_share -= n;
+    *rows -= n;
+  }
+}
+
+// How many more prompt tokens than its share a request can use in this step, of so much budget and so many rows.
+uint32_t Scheduler::wish(const State& state, uint32_t budget, uint32_t rows) const {
+  if (!state.prefilling() || budget == 0) return 0;
   const uint32_t room = chunk_of(state.s) - state.share;
   const uint32_t left = state.s.prompt_tokens - state.prompt_done - state.share;
-  const uint32_t n = std::min({tokens, room, left});
-  return state.s.prompt_rows == Rows::kAll ? std::min(n, rows) : n;
+  uint32_t n = std::min({budget, room, left});
+  if (state.s.prompt_rows == Rows::kAll) n = std::min(n, rows);
+  if (n == 0 || cost_of(state, n) <= budget) return n;
+  // A token costs at most 1 + (past + n) / past_doubles here.
+  const uint64_t past = uint64_t{cache_.length(state.choices[0].sequence)} + state.share + n;
+  const uint64_t fits = uint64_t{budget} * limits_.past_doubles / (limits_.past_doubles + past);
+  return static_cast<uint32_t>(std::max<uint64_t>(std::min<uint64_t>(n, fits), 1));
+}
+
+// Of the next n tokens, in tokens without a past.
+uint32_t Scheduler::cost_of(const State& state, uint32_t n_tokens) const {
+  if (limits_.past_doubles == 0) return n_tokens;
+  const uint64_t past = uint64_t{cache_.length(state.choices[0].sequence)} + state.share + n_tokens / 2;
+  return static_cast<uint32_t>(n_tokens + n_tokens * past / limits_.past_doubles);
 }
 
 void Scheduler::add_prompt_run(const State& state) {
@@ -81,7 +116,6 @@ void Scheduler::add_prompt_run(const State& state) {
   plan_.n_tokens += state.share;
   plan_.n_prompt_tokens += state.share;
   plan_.n_rows += rows;
-  policy_->charge(state.tenant(), state.share);
 }
 
 }  // namespace merritt::scheduler

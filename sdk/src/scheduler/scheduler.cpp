@@ -19,19 +19,20 @@ Limits usable(Limits limits) {
 
 }  // namespace
 
-Scheduler::Scheduler(const Limits& limits, kv::Cache& cache, std::unique_ptr<Policy> policy)
+Scheduler::Scheduler(const Limits& limits, kv::Cache& cache, std::shared_ptr<Policy> policy)
     : limits_(usable(limits)), cache_(cache), policy_(std::move(policy)) {
-  if (policy_ == nullptr) policy_ = std::make_unique<RoundRobin>();
+  if (policy_ == nullptr) policy_ = std::make_shared<VirtualTokens>();
   running_.reserve(limits_.sequences_max);
-  tenants_.reserve(limits_.sequences_max);
+  turns_.reserve(limits_.sequences_max);
   wanted_.reserve(limits_.sequences_max);
   plan_.runs.reserve(limits_.sequences_max);
   plan_.started.reserve(limits_.sequences_max);
+  set_prices();
 }
 
 Scheduler::~Scheduler() {
   while (!running_.empty()) remove(running_.back());
-  while (!queues_.empty()) remove(queues_.back().waiting.back());
+  while (!lanes_.empty()) remove(lanes_.back()->waiting.back());
 }
 
 Scheduler::State* Scheduler::find(uint64_t request) {
@@ -91,9 +92,10 @@ Status Scheduler::submit(const Submission& submission) {
   // Known first, so that want of memory for the queue leaves nothing behind.
   State* const known = requests_.emplace(submission.request, std::move(state)).first->second.get();
   try {
-    queue_of(submission.tenant).waiting.push_back(known);
+    known->lane = &lane_of(submission.tenant);
+    known->lane->waiting.push_back(known);
   } catch (...) {
-    std::erase_if(queues_, [](const Queue& queue) { return queue.waiting.empty(); });
+    if (known->lane != nullptr) drop_if_empty(*known->lane);
     requests_.erase(submission.request);
     throw;
   }
@@ -116,14 +118,15 @@ void Scheduler::remove(State* state) {
     }
     std::erase(running_, state);
     n_sequences_ -= state->s.n;
+    --state->lane->n_running;
+    refund_prompt(*state);
     state->s.tenant->finish(state->s.n);
   } else {
-    Queue& queue = queue_of(state->s.tenant);
-    std::erase(queue.waiting, state);
-    if (queue.waiting.empty()) queues_.erase(queues_.begin() + (&queue - queues_.data()));
+    std::erase(state->lane->waiting, state);
     load_waiting_.store(--n_waiting_, std::memory_order_relaxed);
     state->s.tenant->leave_queue();
   }
+  drop_if_empty(*state->lane);
   requests_.erase(state->s.request);
 }
 
@@ -139,8 +142,8 @@ void Scheduler::end_overdue(uint64_t now_ns) {
   };
   overdue_.clear();
   std::copy_if(running_.begin(), running_.end(), std::back_inserter(overdue_), overdue);
-  for (const Queue& queue : queues_) {
-    std::copy_if(queue.waiting.begin(), queue.waiting.end(), std::back_inserter(overdue_), overdue);
+  for (const auto& lane : lanes_) {
+    std::copy_if(lane->waiting.begin(), lane->waiting.end(), std::back_inserter(overdue_), overdue);
   }
   for (State* state : overdue_) {
     const bool cancelled = state->cancelled || state->s.tenant->closed();
@@ -161,6 +164,7 @@ const BatchPlan& Scheduler::plan(uint64_t now_ns) {
   plan_decodes();
   plan_prefills();
   plan_drafts();
+  charge_pages();
   return plan_;
 }
 
@@ -169,10 +173,15 @@ void Scheduler::advance(uint64_t request, uint32_t choice, uint32_t n_tokens) {
   if (state == nullptr) return;
   if (state->prefilling()) {
     state->prompt_done += std::min(n_tokens, state->s.prompt_tokens - state->prompt_done);
+    if (state->prefilling() || state->s.max_new_tokens == 0) return;
+    for (Choice& each : state->choices) each.generated = 1;  // drawn after the prompt
+    charge_generated(*state, state->s.n);
     return;
   }
-  if (choice < state->choices.size()) state->choices[choice].proposed = 0;
-  if (n_tokens > 1) policy_->charge(state->tenant(), n_tokens - 1);  // the plan charged one
+  if (choice >= state->choices.size()) return;
+  state->choices[choice].proposed = 0;
+  state->choices[choice].generated += n_tokens;
+  charge_generated(*state, n_tokens);
 }
 
 Status Scheduler::add_choice(uint64_t request, uint32_t choice, kv::SequenceId sequence) {

@@ -26,6 +26,14 @@
 
 namespace merritt::scheduler {
 
+// What tenants pay.
+struct Costs {
+  uint32_t prompt_token = 1, generated_token = 2;
+  uint64_t compute_price = 0;  // counter units of the 1 above; 0 = sequences_max generated tokens fill a step
+  bool pages = true;           // pages held in a step are paid for
+  uint64_t bytes_per_step = uint64_t{64} << 20;  // spilled or sealed: as much as fills a step
+};
+
 struct Limits {
   uint32_t step_tokens_max = 512;
   uint32_t sequences_max = 32;                    // running at once
@@ -33,9 +41,19 @@ struct Limits {
   uint32_t prefill_chunk = 0;                     // tokens of one prompt in one step; 0 = step_tokens_max
   uint32_t draft_rows_max = 0;                    // decoding rows up to which drafts fill a step; 0 = no drafts
   uint32_t queue_max = limits::kRequestQueueMax;  // requests waiting
+  // So many tokens of past make a prompt token cost twice: attention grows with them. A step's budget counts that, so
+  // that the late chunks of a long prompt are shorter and nobody's decoding is held up. 0 = all tokens cost the same.
+  uint32_t past_doubles = 8192;
+  Costs costs = {};
 };
 
 enum class Rows : uint32_t { kLast = 0, kAll = 1 };  // of the prompt
+
+// The one place where a weight is read: it may change while requests run, and the next charge is made with the new one.
+inline uint32_t weight_of(const tenant::Tenant& tenant) {
+  const uint32_t weight = tenant.limits().weight;
+  return weight == 0 ? 1 : weight;
+}
 
 struct Submission {
   uint64_t request = 0;              // the caller's number, not 0, unique among the live ones
@@ -81,8 +99,8 @@ struct BatchPlan {
 
 class Scheduler {
  public:
-  // cache must outlive the scheduler. policy null = round robin.
-  Scheduler(const Limits& limits, kv::Cache& cache, std::unique_ptr<Policy> policy = nullptr);
+  // cache must outlive the scheduler. The schedulers of an engine share a policy; null = one of its own.
+  Scheduler(const Limits& limits, kv::Cache& cache, std::shared_ptr<Policy> policy = nullptr);
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
@@ -107,6 +125,8 @@ class Scheduler {
   void end_choice(uint64_t request, uint32_t choice);
   // Forgets the request wherever it is, with all reservations.
   void finish(uint64_t request);
+  // Bytes that were moved or sealed for the tenant.
+  void charge_bytes(const tenant::Tenant& tenant, uint64_t bytes);
   // Duration of the step just done, for retry hints.
   void step_done(uint64_t duration_ns);
 
@@ -120,12 +140,17 @@ class Scheduler {
   struct Choice {
     kv::SequenceId sequence{};
     bool live = false;
-    uint32_t proposed = 0;  // tokens of its draft
+    uint32_t proposed = 0;   // tokens of its draft
+    uint32_t generated = 0;  // drawn
   };
+  struct Lane;
   struct State {
     Submission s;
     std::shared_ptr<tenant::Tenant> keep;  // s.tenant
-    uint64_t order = 0;                    // of submission
+    Lane* lane = nullptr;
+    State* next_prompt = nullptr;  // of the same tenant, in the plan being made
+    uint32_t weight = 1;           // of the tenant when the prompt was paid for
+    uint64_t order = 0;            // of submission
     uint32_t prompt_done = 0;
     uint32_t bypassed = 0;  // younger requests that started while there was no room for this one
     uint32_t share = 0;     // prompt tokens in the plan being made
@@ -136,12 +161,21 @@ class Scheduler {
     bool prefilling() const { return prompt_done < s.prompt_tokens; }
     TenantId tenant() const { return s.tenant->id(); }
   };
-  struct Queue {  // of one tenant
-    explicit Queue(tenant::Tenant* t) : tenant(t) {}
+  struct Lane {  // of one tenant with requests here
+    explicit Lane(tenant::Tenant* t) : tenant(t) {}
+    TenantId id() const { return tenant->id(); }
+
     tenant::Tenant* tenant;
     std::deque<State*> waiting;
-    bool blocked = false;  // its head could not start in this plan,
-    Status failure;        // because of this; ok = the tenant's sequences_max
+    uint32_t n_running = 0;
+    bool entered = false;      // the policy knows that it waits for service
+    bool own_limit = false;    // not so, because a limit of its own holds it back
+    bool blocked = false;      // its head could not start in this plan,
+    Code failure = Code::kOk;  // because of this; ok = the tenant's sequences_max
+    uint64_t page_units = 0;   // scratch of a plan, as these:
+    State* prompts = nullptr;
+    State** prompts_end = nullptr;
+    uint64_t served = 0;
   };
 
   State* find(uint64_t request);
@@ -153,12 +187,26 @@ class Scheduler {
   void end_overdue(uint64_t now_ns);
 
   // scheduler/admission.cpp
-  Queue& queue_of(tenant::Tenant* tenant);
+  Lane& lane_of(tenant::Tenant* tenant);
+  void drop_if_empty(Lane& lane);
   void admit();
-  Queue* next_queue();
-  Status try_start(State& state, bool* started);
+  void look_at_own_limit(Lane& lane);
+  Lane* next_lane();
+  bool may_bypass(const Lane& lane, uint64_t least_blocked) const;
+  Code try_start(State& state, bool* started);
+  void start(State* state);
   void count_bypasses();
   void refuse_stuck();
+
+  // scheduler/charges.cpp
+  void set_prices();
+  Service compute(uint64_t tokens, uint64_t cost) const;
+  uint64_t prompt_cost(const State& state) const;
+  Service still_to_come(const State& state) const;
+  void charge_prompt(State& state);
+  void refund_prompt(const State& state);
+  void charge_generated(State& state, uint32_t n_tokens);
+  void charge_pages();
 
   // scheduler/decode.cpp
   void plan_decodes();
@@ -166,20 +214,26 @@ class Scheduler {
 
   // scheduler/prefill.cpp
   void plan_prefills();
-  bool wishes(TenantId tenant, uint32_t tokens, uint32_t rows) const;
-  bool plan_prefill_round(uint32_t* tokens, uint32_t* rows);
-  uint32_t wish(const State& state, uint32_t tokens, uint32_t rows) const;
+  void collect_prompts();
+  bool plan_prefill_round(uint32_t* budget, uint32_t* rows);
+  void share_out(Lane& lane, uint32_t share, uint32_t row_share, uint32_t* budget, uint32_t* rows);
+  uint32_t wish(const State& state, uint32_t budget, uint32_t rows) const;
+  uint32_t cost_of(const State& state, uint32_t n_tokens) const;
   void add_prompt_run(const State& state);
 
   Limits limits_;
   kv::Cache& cache_;
-  std::unique_ptr<Policy> policy_;
+  std::shared_ptr<Policy> policy_;
+  uint64_t compute_price_ = 1;
+  std::array<uint64_t, kv::kMaxGroups> page_prices_{};
+  uint64_t lead_ = 0;                                              // of service that a bypass may make
   std::unordered_map<uint64_t, std::unique_ptr<State>> requests_;  // never iterated: its order is not ours
-  std::vector<Queue> queues_;      // in the order of tenant ids; only tenants with waiting requests
-  std::vector<State*> running_;    // in the order they started
-  std::vector<State*> overdue_;    // scratch
-  std::vector<TenantId> tenants_;  // scratch: the candidates of a turn
-  std::vector<uint32_t> wanted_;   // scratch: draft tokens the runs of the plan still wait for
+  std::vector<std::unique_ptr<Lane>> lanes_;                       // in the order of tenant ids
+  std::vector<State*> running_;                                    // in the order they started
+  std::vector<State*> overdue_;                                    // scratch
+  std::vector<Candidate> candidates_;                              // scratch: of a turn,
+  std::vector<Lane*> turns_;                                       // and their lanes; of a round of prompts
+  std::vector<uint32_t> wanted_;  // scratch: draft tokens the runs of the plan still wait for
   BatchPlan plan_;
   uint32_t n_waiting_ = 0;
   uint32_t n_sequences_ = 0;  // of the running requests, all their choices from the start

@@ -105,11 +105,16 @@ TEST(Drafts, OfAFailedStepAreRunAgain) {
   EXPECT_EQ(d.step().n_tokens, 1u) << "the draft was for one run";
 }
 
+// In tokens: the prices below make one a unit.
 class Counting final : public Policy {
  public:
   explicit Counting(uint64_t* charged) : charged_(charged) {}
-  size_t pick(Turn, std::span<const TenantId>) override { return 0; }
-  void charge(TenantId, uint32_t n_tokens) override { *charged_ += n_tokens; }
+  void enter(TenantId, Return) override {}
+  void leave(TenantId) override {}
+  size_t pick(std::span<const Candidate>) const override { return 0; }
+  void charge(TenantId, uint32_t, const Service& service) override { *charged_ += service[0]; }
+  void refund(TenantId, uint32_t, const Service& service) override { *charged_ -= service[0]; }
+  uint64_t served(TenantId, uint32_t, const Service&) const override { return 0; }
 
  private:
   uint64_t* charged_;
@@ -121,7 +126,9 @@ TEST(Drafts, AreChargedWhenTheyAreRight) {
   const std::vector<kv::GroupShape> shapes{{.window = 0, .page_tokens = 16, .n_pages = 64, .page_bytes = 1}};
   const auto cache = std::move(kv::Cache::make(shapes, verbs)).value();
   uint64_t charged = 0;
-  Scheduler scheduler(kSmall, *cache, std::make_unique<Counting>(&charged));
+  Limits limits = kSmall;
+  limits.costs = {.prompt_token = 1, .generated_token = 1, .compute_price = 1, .pages = false};
+  Scheduler scheduler(limits, *cache, std::make_shared<Counting>(&charged));
   const auto tenant = std::move(tenant::Tenant::create(TenantId{1}, "t", {})).value();
   ASSERT_TRUE(tenant->admit({}, scheduler.load()).ok());
   const kv::SequenceId sequence = cache->create(tenant->kv_account());
@@ -131,13 +138,14 @@ TEST(Drafts, AreChargedWhenTheyAreRight) {
               {.request = 1, .tenant = tenant.get(), .sequence = sequence, .prompt_tokens = 10, .max_new_tokens = 30})
           .ok());
   EXPECT_EQ(scheduler.plan(1).n_tokens, 10u);
-  scheduler.advance(1, 0, 10);
   EXPECT_EQ(charged, 10u);
+  scheduler.advance(1, 0, 10);
+  EXPECT_EQ(charged, 11u) << "the token drawn after the prompt";
   scheduler.propose(1, 0, 6);
   EXPECT_EQ(scheduler.plan(2).n_tokens, 7u);
   EXPECT_EQ(charged, 11u);
   scheduler.advance(1, 0, 3);
-  EXPECT_EQ(charged, 13u);
+  EXPECT_EQ(charged, 14u);
   scheduler.propose(1, 1, 6);  // no such choice
   scheduler.propose(2, 0, 6);  // no such request
   EXPECT_EQ(scheduler.plan(3).n_tokens, 1u);

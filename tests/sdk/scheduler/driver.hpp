@@ -36,7 +36,7 @@ class Driver {
   explicit Driver(
       const Limits& l,
       std::vector<kv::GroupShape> shapes = {{.window = 0, .page_tokens = 16, .n_pages = 4096, .page_bytes = 16}})
-      : limits(l), cache(std::move(kv::Cache::make(shapes, verbs_)).value()), scheduler(l, *cache) {}
+      : limits(l), cache(std::move(kv::Cache::make(shapes, verbs_)).value()), scheduler(l, *cache, policy) {}
 
   tenant::Tenant* add_tenant(const tenant::TenantLimits& tenant_limits = {}) {
     const auto id = static_cast<uint32_t>(tenants.size() + 1);
@@ -126,6 +126,7 @@ class Driver {
 
  public:
   std::unique_ptr<kv::Cache> cache;
+  std::shared_ptr<Policy> policy = std::make_shared<VirtualTokens>();
   Scheduler scheduler;
   std::vector<std::shared_ptr<tenant::Tenant>> tenants;
   std::map<uint64_t, Live> requests;
