@@ -16,6 +16,7 @@ from .totals import Totals, run_gtests
 ASAN_SUITES: dict[str, str] = {
     "test_base": "*", "test_tokens": "*", "test_sampling": "*", "test_model": "*", "test_model_pack": "*",
     "test_backend": "*", "test_kv": "*", "test_secret": "*", "test_tenant": "*", "test_scheduler": "*",
+    "test_sim": "*",
     "test_plugins": "*", "test_engine": "*-*gemma270m*", "test_abi": "*-*gemma270m*",
 }
 # ThreadSanitizer cannot start threads in a forked child; AddressSanitizer runs those calls.
