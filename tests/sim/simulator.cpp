@@ -36,7 +36,6 @@ class Simulator::NoBytes final : public kv::PageVerbs {
 
 struct Simulator::Live {
   size_t arrival = 0;
-  uint32_t run = 0;                     // of the prompt
   std::vector<kv::SequenceId> choices;  // kNone = not forked yet, or ended
   std::vector<uint32_t> generated;
   bool running = false;
@@ -60,6 +59,7 @@ Simulator::Simulator(const World& world)
   const scheduler::Costs& costs = world.limits.costs;
   compute_price_ = costs.compute_price != 0 ? costs.compute_price
                                             : kStepShare / (world.limits.sequences_max * costs.generated_token);
+  if (world.ceilings) ear_->set_tenants(static_cast<uint32_t>(world.tenants.size()));
   for (const kv::GroupShape& shape : world.shapes) pool_bytes_ += shape.page_bytes * shape.n_pages;
 }
 
@@ -110,7 +110,7 @@ bool Simulator::submit(size_t arrival) {
     return true;
   }
   outcome.submitted = now_;
-  Live live{.arrival = arrival, .run = 0, .choices = {}, .generated = {}};
+  Live live{.arrival = arrival, .choices = {}, .generated = {}};
   live.choices.resize(a.n);
   live.choices[0] = sequence;
   live.generated.resize(a.n);
@@ -136,6 +136,13 @@ void Simulator::step() {
 }
 
 void Simulator::carry_out(const BatchPlan& plan) {
+  for (const scheduler::Preempted& taken : plan.preempted) {
+    Live& live = live_.at(taken.request);
+    ++preempted_;
+    longest_stay_ = std::max(longest_stay_, now_ - outcomes_[live.arrival].started + 1);
+    std::fill(live.choices.begin() + 1, live.choices.end(), kv::SequenceId::kNone);
+    live.running = false;
+  }
   for (const scheduler::Ended& ended : plan.ended) {
     if (ended.reason == scheduler::EndReason::kRefused) outcomes_[ended.request - 1].refused = true;
     forget(ended.request);
@@ -173,18 +180,19 @@ void Simulator::carry_out(const Run& run) {
   if (!cache_->commit(run.sequence, run.n_tokens, run.token_class).ok()) note("a commit failed");
   scheduler_->advance(run.request, run.choice, run.n_tokens);
   uint64_t& compute = delivered_[a.tenant][0];
-  if (run.prompt) {
-    live.run += run.n_tokens;
+  if (run.prompt || run.replay) {
     compute += run.n_tokens * world_.limits.costs.prompt_token * compute_price_;
-    if (!run.last_of_prompt) return;
+    if (run.prompt ? !run.last_of_prompt : run.replay) return;
     Outcome& outcome = outcomes_[live.arrival];
     if (outcome.first_token == 0) outcome.first_token = now_;
     for (uint32_t c = 1; c < a.n; ++c) {
+      if (live.generated[c] >= a.output) continue;
       auto forked = cache_->fork(live.choices[0]);
       if (!forked.ok()) return note("a fork failed: " + std::string(forked.status().message()));
       live.choices[c] = *forked;
       if (!scheduler_->add_choice(run.request, c, *forked).ok()) note("a choice was not taken");
     }
+    if (run.replay) return;
   }
   for (uint32_t c = run.prompt ? 0 : run.choice; c < (run.prompt ? a.n : run.choice + 1); ++c) {
     ++live.generated[c];

@@ -27,6 +27,7 @@ struct World {
   std::vector<kv::GroupShape> shapes;
   std::vector<tenant::TenantLimits> tenants;
   std::vector<Arrival> arrivals;  // of each tenant in the order of steps
+  bool ceilings = false;          // those of tenants that have none of their own
 };
 
 // What one tenant had of each resource, in counter units and delivered: prompt tokens when they run, generated tokens

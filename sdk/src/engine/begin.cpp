@@ -52,6 +52,7 @@ Status Engine::place(Model& model, Request& request) {
   }
   if (request.params.conversation) MERRITT_CHECK(match_cache(model, request));
   if (!request.choices.empty()) request.choices[0].sequence = session.sequence;
+  request.first_position = session.length;
 
   const bool eval = request.params.eval.logits != nullptr;
   const uint32_t prompt_tokens = static_cast<uint32_t>(request.params.prompt.size()) - request.prompt_skip;
@@ -67,6 +68,7 @@ Status Engine::place(Model& model, Request& request) {
   submission.max_new_tokens = request.max_new_tokens;
   submission.n = request.params.n;
   submission.deadline_ns = request.params.deadline_ns;
+  submission.past = missing_past(model, session);
   if (eval) {
     submission.prompt_rows = scheduler::Rows::kAll;
     submission.prompt_chunk = request.params.eval.decode ? 1 : 0;
@@ -86,9 +88,7 @@ Status Engine::match_cache(Model& model, Request& request) {
   while (common < most && session.history[common] == prompt[common]) ++common;
   if (common < session.history.size()) {
     if (common != 0 && common < model.cache->lowest_truncation(session.sequence)) common = 0;
-    MERRITT_CHECK(model.cache->truncate(session.sequence, common));
-    session.history.resize(common);
-    session.length = common;
+    MERRITT_CHECK(cut_history(session, common));
   }
   request.prompt_skip = common;
   return {};

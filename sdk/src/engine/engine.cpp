@@ -50,6 +50,7 @@ EngineStats Engine::stats() const {
   stats.steps_mixed = steps_mixed_;
   stats.draft_tokens = draft_tokens_;
   stats.draft_tokens_accepted = draft_tokens_accepted_;
+  stats.preemptions = preemptions_;
   stats.requests_running = requests_running_;
   stats.requests_waiting = requests_waiting_;
   return stats;

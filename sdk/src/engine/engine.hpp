@@ -67,7 +67,7 @@ struct EngineStats {
   uint32_t threads = 0;
   uint64_t memory_bytes = 0, memory_bytes_peak = 0, kv_bytes = 0, weight_bytes = 0;
   uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, steps_mixed = 0;
-  uint64_t draft_tokens = 0, draft_tokens_accepted = 0;
+  uint64_t draft_tokens = 0, draft_tokens_accepted = 0, preemptions = 0;
   uint64_t requests_running = 0, requests_waiting = 0;
 };
 
@@ -146,6 +146,7 @@ class Engine {
   Status call(std::function<Status()> command);
   void run_posted(std::vector<Command>& commands) noexcept;
   Status attach_model(const std::shared_ptr<Model>& model);
+  void count_tenants();  // under mutex_
   Status check_not_draining() const;
 
   // ---- without threads, and queues (engine/poll.cpp)
@@ -183,6 +184,11 @@ class Engine {
   Status place(Model& model, Request& request);
   bool make_choices(Model& model, const scheduler::BatchPlan& plan);
   Status match_cache(Model& model, Request& request);
+  // ---- sessions whose pages were taken back (engine/cold.cpp)
+  void take_back(Model& model, const scheduler::BatchPlan& plan);
+  static std::vector<kv::ClassRun> missing_past(const Model& model, const Session& session);
+  static Status cut_history(Session& session, uint32_t position);
+  static int32_t token_of(const Request& request, const scheduler::Run& run, uint32_t past, uint32_t i);
 
   void hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t step_number);
   void hand_out_prompt(Model& model, Request& request, const scheduler::Run& run, std::span<Draw> draws);
@@ -270,7 +276,7 @@ class Engine {
   bool idle_turn_ = false;  // the last turn over all models ran nothing
 
   std::atomic<uint64_t> steps_{0}, prompt_tokens_{0}, generated_tokens_{0}, steps_mixed_{0};
-  std::atomic<uint64_t> draft_tokens_{0}, draft_tokens_accepted_{0};
+  std::atomic<uint64_t> draft_tokens_{0}, draft_tokens_accepted_{0}, preemptions_{0};
   std::atomic<uint64_t> requests_running_{0}, requests_waiting_{0};
 };
 

@@ -97,7 +97,9 @@ void Engine::end_planned(Model& model, const scheduler::BatchPlan& plan) {
 void Engine::mark_started(Model& model, const scheduler::BatchPlan& plan, uint64_t now) {
   for (const uint64_t id : plan.started) {
     const auto found = model.requests.find(id);
-    if (found != model.requests.end()) found->second->stats.started_ns = now;
+    if (found == model.requests.end()) continue;
+    uint64_t unset = 0;  // a request whose pages were taken back starts again
+    found->second->stats.started_ns.compare_exchange_strong(unset, now);
   }
 }
 

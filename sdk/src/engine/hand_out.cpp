@@ -33,6 +33,8 @@ void Engine::hand_out(Model& model, const scheduler::BatchPlan& plan, uint64_t s
                    Status(code == MRT_CORRUPT ? Code::kCorrupt : Code::kBackend,
                           "the backend could not run this sequence (code " + std::to_string(code) +
                               "); other sequences of the step are not affected"));
+    } else if (run.replay && !run.prompt) {
+      (void)commit_run(model, *request, run, run.n_tokens);
     } else if (run.prompt) {
       hand_out_prompt(model, *request, run, draws);
     } else {
@@ -90,26 +92,35 @@ bool Engine::commit_run(Model& model, Request& request, const scheduler::Run& ru
   return true;
 }
 
+// What is run again was counted and noted when it ran first.
 void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t n_tokens) {
   request.stats.steps.fetch_add(1);
   if (request.cancelled) request.stats.steps_after_cancel.fetch_add(1);
   Session& session = *request.session;
+  const uint32_t end = session.model->cache->length(run.sequence);
+  uint32_t fresh = n_tokens;
   if (run.prompt) {
-    for (uint32_t i = 0; i < n_tokens; ++i) session.history.push_back(request.prompt_at(run.prompt_first + i));
+    fresh = end - std::min(end, std::max(end - n_tokens, session.length.load()));
+    for (uint32_t i = end - fresh; i < end; ++i) session.history.push_back(request.prompt_at(i));
     request.eval_rows += run.n_rows;
-    session.tenant->add_prompt_tokens(n_tokens);
+    session.tenant->add_prompt_tokens(fresh);
+  } else if (run.replay) {
+    fresh = 0;
   } else {
     Choice& choice = request.choices[run.choice];
-    for (uint32_t i = 0; run.choice == 0 && i < n_tokens; ++i) session.history.push_back(choice.token_at(i));
+    std::vector<int32_t>& past = run.choice == 0 ? session.history : choice.run;
+    for (uint32_t i = 0; i < n_tokens; ++i) past.push_back(choice.token_at(i));
     if (run.n_tokens > 1) note_draft(request, choice, run.n_tokens - 1, n_tokens - 1);
   }
-  (run.token_class == kv::TokenClass::kPrompt ? prompt_tokens_ : generated_tokens_).fetch_add(n_tokens);
+  (run.token_class == kv::TokenClass::kPrompt ? prompt_tokens_ : generated_tokens_).fetch_add(fresh);
   session.length = static_cast<uint32_t>(session.history.size());
+  if (!session.cold.empty() && session.model->cache->length(session.sequence) == session.length) session.cold.clear();
 }
 
 // The other samples share the prompt's pages from here on.
 bool Engine::fork_samples(Model& model, Request& request) {
   for (uint32_t c = 1; c < request.params.n; ++c) {
+    if (request.choices[c].finish != FinishReason::kNone) continue;  // the prompt was run again
     auto forked = model.cache->fork(request.choices[0].sequence, next_seq_key_++);
     Status outcome = forked.ok() ? model.scheduler->add_choice(request.id, c, *forked) : forked.status();
     if (!outcome.ok()) {

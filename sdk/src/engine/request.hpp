@@ -53,6 +53,7 @@ struct Choice {
   std::unique_ptr<sampling::PromptLookup> lookup;  // null = no speculation
   int32_t next_token = -1;                         // drawn, not yet run
   std::vector<int32_t> draft;                      // guesses at the tokens after it
+  std::vector<int32_t> run;                        // of samples but the first, whose are the session's history
   uint32_t generated = 0;
   FinishReason finish = FinishReason::kNone;
 
@@ -87,13 +88,14 @@ class Request : public std::enable_shared_from_this<Request> {
   // Step thread.
   uint64_t id = 0;
   std::vector<Choice> choices;
+  uint32_t first_position = 0;  // of the tokens to run, in the session's history
   uint32_t prompt_skip = 0;     // of params.prompt, what the session's cache held already
   uint32_t max_new_tokens = 0;  // max_tokens, or what the context has room for
   uint32_t eval_rows = 0;       // rows of logits handed out
   bool finished = false;
 
-  // The i-th token that has to be run.
-  int32_t prompt_at(uint32_t i) const { return params.prompt[prompt_skip + i]; }
+  // The token at a position of the session behind its history.
+  int32_t prompt_at(uint32_t position) const { return params.prompt[prompt_skip + position - first_position]; }
 };
 
 }  // namespace merritt::engine

@@ -25,12 +25,15 @@ class Session {
 
   std::atomic<bool> busy{false};    // a request is queued or running
   std::atomic<bool> closed{false};  // destroyed: nothing new is accepted
-  std::atomic<uint32_t> length{0};  // tokens in the cache
+  std::atomic<uint32_t> length{0};  // tokens
 
   // Step thread.
   kv::SequenceId sequence = kv::SequenceId::kNone;
-  std::vector<int32_t> history;  // the tokens in the cache, history.size() == length
-  bool counted = true;           // in its tenant's sessions
+  std::vector<int32_t> history;  // its tokens, history.size() == length
+  // Its pages were taken back and the cache lacks tokens of the history: the classes of all of them, in which the next
+  // request runs them again. Empty = the cache has them all.
+  std::vector<kv::ClassRun> cold;
+  bool counted = true;  // in its tenant's sessions
 };
 
 // The right to change a session, one at a time: taken before any work, given back at the end of the scope unless the

@@ -2,6 +2,7 @@
 // Tenants and sessions: the functions of Engine that change what hangs from a tenant. What the step thread owns is
 // changed on the step thread, through call(); commands capture by reference, so that they keep nothing alive once the
 // caller has gone on.
+#include <algorithm>
 #include <utility>
 
 #include "engine/engine.hpp"
@@ -26,11 +27,24 @@ Result<std::shared_ptr<tenant::Tenant>> Engine::create_tenant(std::string_view n
                                          " tenants, as many as it may: destroy one first");
   }
   tenants_.push_back(created);
+  count_tenants();
   return created;
+}
+
+void Engine::count_tenants() {
+  const auto lives = [](const auto& weak) {
+    const auto tenant = weak.lock();
+    return tenant != nullptr && !tenant->closed();
+  };
+  policy_->set_tenants(static_cast<uint32_t>(std::count_if(tenants_.begin(), tenants_.end(), lives)));
 }
 
 Status Engine::close_tenant(const std::shared_ptr<tenant::Tenant>& tenant) {
   tenant->close();
+  {
+    const std::lock_guard lock(mutex_);
+    count_tenants();
+  }
   return call([this, &tenant]() -> Status {  // evaluations run on sessions without a handle
     for (const auto& model : models_) {
       std::vector<std::shared_ptr<Request>> running;
@@ -67,6 +81,7 @@ Status Engine::close_session(const std::shared_ptr<Session>& session) {
     session->sequence = kv::SequenceId::kNone;
     session->length = 0;
     session->history.clear();
+    session->cold.clear();
     if (std::exchange(session->counted, false)) session->tenant->session_closed();
     return {};
   });
@@ -81,10 +96,7 @@ Status Engine::truncate_session(const std::shared_ptr<Session>& session, uint32_
                                                 std::to_string(length) + " tokens");
     }
     if (position == length) return {};
-    MERRITT_CHECK(session->model->cache->truncate(session->sequence, position));
-    session->history.resize(position);
-    session->length = position;
-    return {};
+    return cut_history(*session, position);
   });
 }
 
@@ -99,6 +111,7 @@ Result<std::shared_ptr<Session>> Engine::fork_session(const std::shared_ptr<Sess
     if (session->sequence == kv::SequenceId::kNone) return {};
     forked->history.reserve(session->model->context_max);
     forked->history = session->history;
+    forked->cold = session->cold;
     // Last, so that nothing after it can fail and leave the pages to nobody.
     MERRITT_TRY(forked->sequence, session->model->cache->fork(session->sequence, next_seq_key_++));
     forked->length = session->length.load();

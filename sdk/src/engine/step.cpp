@@ -54,6 +54,7 @@ bool Engine::step(Model& model) {
   if (model.lost || model.scheduler->idle()) return false;
   const uint64_t began_ns = now_ns();
   const scheduler::BatchPlan& plan = model.scheduler->plan(began_ns);
+  take_back(model, plan);
   end_planned(model, plan);
   mark_started(model, plan, began_ns);
   publish_load();
@@ -134,8 +135,7 @@ void Engine::fill_staging(Model& model, const scheduler::BatchPlan& plan) {
     if (staging.seq_adapter != nullptr) staging.seq_adapter[s] = nullptr;
     staging.seq_status[s] = MRT_OK;
     for (uint32_t i = 0; i < run.n_tokens; ++i, ++token) {
-      const int32_t id = run.prompt ? request.prompt_at(run.prompt_first + i) : request.choices[run.choice].token_at(i);
-      staging.token[token] = static_cast<uint32_t>(id);
+      staging.token[token] = static_cast<uint32_t>(token_of(request, run, past, i));
       staging.position[token] = past + i;
     }
     for (uint32_t i = run.n_rows; i != 0; --i) staging.rows[row++] = token - i;

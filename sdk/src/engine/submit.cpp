@@ -50,6 +50,7 @@ Status make_choices_of(const Model& model, Request& request, const sampling::Row
     };
     if (!params.conversation) std::for_each(session.history.begin(), session.history.end(), accept_prompt);
     std::for_each(params.prompt.begin(), params.prompt.end(), accept_prompt);
+    if (c != 0) choice.run.reserve(request.max_new_tokens);
     choice.detokenizer = std::make_unique<tokens::Detokenizer>(*model.tokenizer, params.echo_special, start_of_text);
     choice.stop = std::make_unique<tokens::StopMatcher>(params.stop_strings);
   }
@@ -107,6 +108,7 @@ bool Engine::make_choices(Model& model, const scheduler::BatchPlan& plan) {
   for (const uint64_t id : plan.started) {
     const auto found = model.requests.find(id);
     if (found == model.requests.end() || found->second->params.eval.logits != nullptr) continue;
+    if (found->second->choices[0].stop != nullptr) continue;  // it starts again
     Status outcome;
     try {
       outcome = make_choices_of(model, *found->second, sampling::row_kernels(isa_max_));

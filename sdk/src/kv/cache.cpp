@@ -66,6 +66,7 @@ SequenceId Cache::take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key
     free_slots_.reserve(slots_.size());
     free_slots_.push_back(static_cast<uint32_t>(slots_.size() - 1));
   }
+  Owner* const owner = owner_of(account);
   const uint32_t slot = free_slots_.back();
   free_slots_.pop_back();
   Sequence& s = *slots_[slot];
@@ -73,9 +74,19 @@ SequenceId Cache::take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key
   ++s.generation;
   s.seq_key = seq_key;
   s.account = std::move(account);
+  s.owner = owner;
+  ++owner->sequences;
   s.classes.reserve(16);
   ++n_sequences_;
   return static_cast<SequenceId>((uint64_t{s.generation} << 32) | (slot + 1));
+}
+
+Cache::Owner* Cache::owner_of(const std::shared_ptr<KvAccount>& account) {
+  const auto found =
+      std::find_if(owners_.begin(), owners_.end(), [&](const auto& owner) { return owner->account == account; });
+  if (found != owners_.end()) return found->get();
+  owners_.push_back(std::make_unique<Owner>(Owner{.account = account}));
+  return owners_.back().get();
 }
 
 SequenceId Cache::create(std::shared_ptr<KvAccount> account, uint64_t seq_key) {
@@ -97,6 +108,10 @@ void Cache::release(SequenceId sequence) {
     (void)pools_[g].wipe(s->account->tenant);
   }
   book(*s);
+  if (--s->owner->sequences == 0) {
+    std::erase_if(owners_, [s](const auto& owner) { return owner.get() == s->owner; });
+  }
+  s->owner = nullptr;
   s->account.reset();
   s->live = false;
   free_slots_.push_back(static_cast<uint32_t>((static_cast<uint64_t>(sequence) & UINT32_MAX) - 1));
@@ -314,7 +329,7 @@ Status Cache::copy_tables(Sequence& from, Sequence& to) {
     const Table& source = from.tables[g];
     Table& table = to.tables[g];
     table.base = source.base;
-    table.pages.reserve(std::max<size_t>(source.pages.size(), table.most));
+    table.pages.reserve(std::max(source.pages.capacity(), size_t{table.most}));
     for (size_t i = 0; i + taken[g] < source.pages.size(); ++i) {
       pools_[g].share(source.pages[i]);
       table.pages.push_back(source.pages[i]);

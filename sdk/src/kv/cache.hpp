@@ -45,7 +45,12 @@ struct Reservation {
   uint32_t chunk = 0;
   uint32_t forks = 0;
   uint32_t fork_length = 0;
+  uint32_t room_length = 0;  // the reservation may be extended to so many tokens without an allocation; 0 = max_length
 };
+
+// Whether a floor of `more` bytes can be promised beside those of `others`, of a pool: kInvalidArgument with the
+// numbers.
+Status check_floors(uint64_t others, uint64_t more, uint64_t pool_bytes);
 
 using GroupPages = std::array<uint32_t, kMaxGroups>;
 
@@ -73,6 +78,9 @@ class Cache {
   // What reserve would answer, without a text: of the tenant's own ceiling alone, or of everything.
   enum class Room : uint32_t { kOwn = 0, kAll = 1 };
   Code room_for(SequenceId sequence, const Reservation& reservation, Room room) const;
+  // Promises the pages up to max_length tokens, when more than what is promised already. Allocates nothing.
+  Code extend(SequenceId sequence, uint32_t max_length);
+  uint32_t promised_length(SequenceId sequence) const;
 
   // Makes the pages of the next n_tokens tokens writable, or changes nothing. One append at a time: commit or abort
   // ends it. Cannot fail for want of pages within the reservation.
@@ -98,6 +106,11 @@ class Cache {
   uint64_t bytes_held() const;  // by everybody
   // The largest table in each group of a sequence of max_length tokens appended `chunk` at a time.
   GroupPages pages_needed(uint32_t max_length, uint32_t chunk) const;
+  uint64_t bytes_needed(const Reservation& reservation) const;  // by the sequence and its forks
+  uint64_t pool_bytes() const;
+  // Held by, and promised to, all sequences of the owner of this one, in this cache.
+  uint64_t claimed_by_owner(SequenceId sequence) const;
+  uint64_t bytes_claimed(SequenceId sequence) const;  // by this one alone; a shared page counts for each
   // Whether such a sequence and its forks could ever run: kInvalidArgument when the empty pool is too small for them,
   // kQuotaExceeded when the tenant's KV ceiling is; both numbers are named.
   Status check_possible(const KvAccount& account, const Reservation& reservation) const;
@@ -109,6 +122,11 @@ class Cache {
     uint32_t claim = 0;  // booked in claims_
     std::vector<uint32_t> pages;
   };
+  struct Owner {
+    std::shared_ptr<KvAccount> account;
+    uint64_t claimed_bytes = 0;
+    uint32_t sequences = 0;
+  };
   struct Sequence {
     uint32_t generation = 0;
     bool live = false;
@@ -117,6 +135,7 @@ class Cache {
     uint64_t seq_key = 0;
     Reservation reservation;
     std::shared_ptr<KvAccount> account;
+    Owner* owner = nullptr;
     std::array<Table, kMaxGroups> tables;
     std::vector<ClassRun> classes;
   };
@@ -126,8 +145,11 @@ class Cache {
   Cache(std::span<const GroupShape> shapes, PageVerbs& verbs);
   Sequence* find(SequenceId id) const;
   SequenceId take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key);
+  Owner* owner_of(const std::shared_ptr<KvAccount>& account);
+  static void claim(Sequence& s, uint64_t more_bytes);  // a difference: it may wrap
 
   bool tail_is_shared(const Sequence& s, uint32_t group) const;
+  uint64_t pages_with_forks(const Reservation& r, const GroupPages& most, uint32_t group) const;
   // Pages of `group` that s must be able to count on beside those it holds (no window), or in all (window).
   uint32_t claim_of(const Sequence& s, uint32_t group, size_t held, bool shared_tail) const;
   uint32_t claim_of(const Reservation& r, uint32_t most, uint32_t group, size_t held, bool shared_tail) const;
@@ -148,7 +170,8 @@ class Cache {
   PageVerbs& verbs_;
   std::vector<std::unique_ptr<Sequence>> slots_;
   std::vector<uint32_t> free_slots_;
-  std::vector<uint32_t> scratch_;  // one page
+  std::vector<std::unique_ptr<Owner>> owners_;  // with sequences
+  std::vector<uint32_t> scratch_;               // one page
   uint32_t n_sequences_ = 0;
 };
 

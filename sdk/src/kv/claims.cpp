@@ -9,6 +9,13 @@
 
 namespace merritt::kv {
 
+Status check_floors(uint64_t others, uint64_t more, uint64_t pool_bytes) {
+  if (others <= pool_bytes && more <= pool_bytes - others) return {};
+  return Status(Code::kInvalidArgument, "the KV floor is " + std::to_string(more) +
+                                            " bytes and those of other tenants " + std::to_string(others) +
+                                            "; the pool has " + std::to_string(pool_bytes));
+}
+
 GroupPages Cache::pages_needed(uint32_t max_length, uint32_t chunk) const {
   GroupPages most{};
   for (uint32_t g = 0; g < n_groups(); ++g) {
@@ -31,22 +38,73 @@ Status Cache::check_possible(const KvAccount& account, const Reservation& r) con
                   "a sequence of " + std::to_string(r.max_length) + " tokens cannot be reserved");
   }
   const GroupPages most = pages_needed(r.max_length, r.chunk);
-  uint64_t bytes = 0;
   for (uint32_t g = 0; g < n_groups(); ++g) {
     const GroupShape& shape = pools_[g].shape();
-    const uint64_t shared = shape.window != 0 ? 0 : r.fork_length / shape.page_tokens;
-    const uint64_t pages = most[g] + uint64_t{r.forks} * (most[g] - shared);
-    bytes += pages * shape.page_bytes;
+    const uint64_t pages = pages_with_forks(r, most, g);
     if (pages <= shape.n_pages) continue;
     return Status(Code::kInvalidArgument, "the request needs " + std::to_string(pages) + " KV pages for " +
                                               std::to_string(r.max_length) + " tokens; the model's pool has " +
                                               std::to_string(shape.n_pages) +
                                               "; ask for fewer tokens or give the model more kv_bytes");
   }
-  if (account.limit_bytes == 0 || bytes <= account.limit_bytes) return {};
+  const uint64_t bytes = bytes_needed(r), limit = account.limit_bytes.load(std::memory_order_relaxed);
+  if (limit == 0 || bytes <= limit) return {};
   return Status(Code::kQuotaExceeded, "the request needs " + std::to_string(bytes) +
-                                          " bytes of KV; the tenant's ceiling is " +
-                                          std::to_string(account.limit_bytes));
+                                          " bytes of KV; the tenant's ceiling is " + std::to_string(limit));
+}
+
+uint64_t Cache::pages_with_forks(const Reservation& r, const GroupPages& most, uint32_t group) const {
+  const GroupShape& shape = pools_[group].shape();
+  const uint64_t shared = shape.window != 0 ? 0 : r.fork_length / shape.page_tokens;
+  return most[group] + uint64_t{r.forks} * (most[group] - shared);
+}
+
+uint64_t Cache::bytes_needed(const Reservation& r) const {
+  const GroupPages most = pages_needed(r.max_length, r.chunk);
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < n_groups(); ++g) bytes += pages_with_forks(r, most, g) * pools_[g].shape().page_bytes;
+  return bytes;
+}
+
+uint64_t Cache::pool_bytes() const {
+  uint64_t bytes = 0;
+  for (const PagePool& pool : pools_) bytes += pool.shape().n_pages * pool.shape().page_bytes;
+  return bytes;
+}
+
+uint64_t Cache::claimed_by_owner(SequenceId sequence) const {
+  const Sequence* s = find(sequence);
+  return s == nullptr ? 0 : s->owner->claimed_bytes;
+}
+
+uint64_t Cache::bytes_claimed(SequenceId sequence) const {
+  const Sequence* s = find(sequence);
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; s != nullptr && g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    const Table& table = s->tables[g];
+    bytes += (table.claim + (shape.window == 0 ? table.pages.size() : 0)) * shape.page_bytes;
+  }
+  return bytes;
+}
+
+uint32_t Cache::promised_length(SequenceId sequence) const {
+  const Sequence* s = find(sequence);
+  return s == nullptr ? 0 : s->reservation.max_length;
+}
+
+Code Cache::extend(SequenceId sequence, uint32_t max_length) {
+  Sequence* s = find(sequence);
+  if (s == nullptr) return Code::kNotFound;
+  if (max_length <= s->reservation.max_length) return Code::kOk;
+  Reservation longer = s->reservation;
+  longer.max_length = max_length;
+  if (const Code room = room_for(sequence, longer, Room::kAll); room != Code::kOk) return room;
+  const GroupPages most = pages_needed(max_length, longer.chunk);
+  s->reservation = longer;
+  for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].most = most[g];
+  book(*s);
+  return Code::kOk;
 }
 
 uint32_t Cache::claim_of(const Sequence& s, uint32_t group, size_t held, bool shared_tail) const {
@@ -74,7 +132,8 @@ Code Cache::room_of(const KvAccount& account, const Change& change, const GroupP
     if (room == Room::kAll && more > left && more > 0) return Code::kOverloaded;
   }
   const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
-  const bool within = account.limit_bytes == 0 || bytes <= 0 || static_cast<uint64_t>(claimed) <= account.limit_bytes;
+  const uint64_t limit = account.limit_bytes.load(std::memory_order_relaxed);
+  const bool within = limit == 0 || bytes <= 0 || static_cast<uint64_t>(claimed) <= limit;
   return within ? Code::kOk : Code::kQuotaExceeded;
 }
 
@@ -93,9 +152,14 @@ Status Cache::check_room(const KvAccount& account, const Change& change, const G
                                          std::to_string(shape.n_pages) + " are neither held nor promised");
   }
   const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
-  if (account.limit_bytes == 0 || bytes <= 0 || static_cast<uint64_t>(claimed) <= account.limit_bytes) return {};
-  return Status(Code::kQuotaExceeded, "the tenant's KV ceiling is " + std::to_string(account.limit_bytes) +
+  const uint64_t limit = account.limit_bytes.load(std::memory_order_relaxed);
+  return Status(Code::kQuotaExceeded, "the tenant's KV ceiling is " + std::to_string(limit) +
                                           " bytes; with this it would need " + std::to_string(claimed));
+}
+
+void Cache::claim(Sequence& s, uint64_t more_bytes) {
+  s.account->claimed_bytes.fetch_add(more_bytes, std::memory_order_relaxed);
+  s.owner->claimed_bytes += more_bytes;
 }
 
 void Cache::book(Sequence& s) {
@@ -104,8 +168,7 @@ void Cache::book(Sequence& s) {
     const uint32_t claim = claim_of(s, g, table.pages.size(), tail_is_shared(s, g));
     // Unsigned differences wrap and add up to the right sum.
     claims_[g] += uint64_t{claim} - table.claim;
-    s.account->claimed_bytes.fetch_add((uint64_t{claim} - table.claim) * pools_[g].shape().page_bytes,
-                                       std::memory_order_relaxed);
+    this->claim(s, (uint64_t{claim} - table.claim) * pools_[g].shape().page_bytes);
     table.claim = claim;
   }
 }
@@ -114,14 +177,14 @@ void Cache::book(Sequence& s) {
 Status Cache::allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out) {
   const GroupShape& shape = pools_[group].shape();
   MERRITT_CHECK(pools_[group].allocate(*s.account, n, out));
-  if (shape.window == 0) s.account->claimed_bytes.fetch_add(n * shape.page_bytes, std::memory_order_relaxed);
+  if (shape.window == 0) claim(s, n * shape.page_bytes);
   return {};
 }
 
 bool Cache::drop(Sequence& s, uint32_t group, uint32_t page) {
   if (!pools_[group].drop(page)) return false;
   const GroupShape& shape = pools_[group].shape();
-  if (shape.window == 0) s.account->claimed_bytes.fetch_sub(shape.page_bytes, std::memory_order_relaxed);
+  if (shape.window == 0) claim(s, uint64_t{0} - shape.page_bytes);
   return true;
 }
 
@@ -160,7 +223,8 @@ Status Cache::reserve(SequenceId sequence, const Reservation& reservation) {
     for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].most = most_before[g];
     return status;
   }
-  for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].pages.reserve(most[g]);
+  const GroupPages room = pages_needed(std::max(reservation.room_length, reservation.max_length), reservation.chunk);
+  for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].pages.reserve(room[g]);
   s->classes.reserve(s->classes.size() + 4);
   scratch_.reserve(1);
   book(*s);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From waiting to running: first come first served inside a tenant, the policy between tenants, and only when all pages
-// the request may ever need can be promised.
+// From waiting to running: first come first served inside a tenant, the policy between tenants, and only when the pages
+// can be had that the request starts with (borrow.cpp).
 #include <algorithm>
 #include <string>
 
@@ -56,7 +56,10 @@ void Scheduler::start(State* state) {
   running_.push_back(state);
   n_sequences_ += state->s.n;
   state->running = true;
+  state->started_plan = n_plans_;
+  state->prefix = cache_.length(state->s.sequence) + state->s.prompt_tokens;
   ++lane.n_running;
+  lane.n_sequences += state->s.n;
   charge_prompt(*state);
   load_waiting_.store(--n_waiting_, std::memory_order_relaxed);
   lane.waiting.pop_front();
@@ -67,17 +70,23 @@ void Scheduler::start(State* state) {
   }
 }
 
+bool Scheduler::over_sequences(const Lane& lane, uint32_t more) const {
+  if (kWithoutCeilings || policy_->tenants() < 2 || lane.n_running == 0) return false;
+  return lane.n_sequences + more > sequences_share_;
+}
+
 // Who is held back by a limit of its own is not waiting for service, and is lifted when it comes back.
 void Scheduler::look_at_own_limit(Lane& lane) {
   const State& head = *lane.waiting.front();
-  const uint32_t most = lane.tenant->limits().sequences_max;
-  const uint32_t running = lane.tenant->usage().sequences_running;
   Code failure = Code::kOk;
-  bool held_back = most != 0 && running + head.s.n > most;
+  bool held_back = !lane.tenant->may_start(head.s.n);
   if (!held_back) {
-    failure = cache_.room_for(head.s.sequence, reservation_of(head.s), kv::Cache::Room::kOwn);
-    held_back = failure != Code::kOk;
+    const kv::Reservation reservation = reservation_for(head);
+    failure = cache_.room_for(head.s.sequence, reservation, kv::Cache::Room::kOwn);
+    held_back = failure != Code::kOk || over_share(lane, head.s.sequence, cache_.bytes_needed(reservation)) ||
+                over_sequences(lane, head.s.n);
   }
+  lane.blocked = head.preempted_plan == n_plans_;  // not again in this plan
   if (held_back) {
     lane.blocked = lane.own_limit = true;
     lane.failure = failure;
@@ -122,7 +131,7 @@ bool Scheduler::may_bypass(const Lane& lane, uint64_t least_blocked) const {
   if (least_blocked == UINT64_MAX || kMutant == Mutant::kFcfs || policy_->served(lane.id()) <= least_blocked)
     return true;
   const State& head = *lane.waiting.front();
-  Service to_come = compute(head.s.prompt_tokens, prompt_cost(head));
+  Service to_come = compute(to_run(head), prompt_cost(head));
   to_come += still_to_come(head);
   for (const State* state : running_) {
     if (state->lane == &lane) to_come += still_to_come(*state);
@@ -134,12 +143,23 @@ bool Scheduler::may_bypass(const Lane& lane, uint64_t least_blocked) const {
 // Not started with an ok code: the tenant's own sequences_max.
 Code Scheduler::try_start(State& state, bool* started) {
   if (state.s.n > limits_.sequences_max - n_sequences_) return Code::kOverloaded;
-  const kv::Reservation reservation = reservation_of(state.s);
-  const Code room = cache_.room_for(state.s.sequence, reservation, kv::Cache::Room::kAll);
+  const kv::Reservation reservation = reservation_for(state);
+  Code room = cache_.room_for(state.s.sequence, reservation, kv::Cache::Room::kAll);
+  while (room == Code::kOverloaded && make_room(state, reservation)) {
+    room = cache_.room_for(state.s.sequence, reservation, kv::Cache::Room::kAll);
+  }
   if (room != Code::kOk) return room;
   if (const Status reserved = cache_.reserve(state.s.sequence, reservation); !reserved.ok()) return reserved.code();
   *started = state.s.tenant->start(state.s.n);
-  if (!*started) cache_.unreserve(state.s.sequence);
+  if (!*started) {
+    cache_.unreserve(state.s.sequence);
+    return Code::kOk;
+  }
+  state.promised = is_promised(state);
+  if (fits_floor(state)) {
+    state.floor_bytes = cache_.bytes_needed(reservation);
+    state.s.tenant->kv_account()->floor_used_bytes.fetch_add(state.floor_bytes, std::memory_order_relaxed);
+  }
   return Code::kOk;
 }
 
@@ -163,7 +183,7 @@ void Scheduler::refuse_stuck() {
     if (lane->blocked && code != Code::kOk && !may_clear) overdue_.push_back(lane->waiting.front());
   }
   for (State* state : overdue_) {
-    const Status why = cache_.reserve(state->s.sequence, reservation_of(state->s));
+    const Status why = cache_.reserve(state->s.sequence, reservation_for(*state));
     if (why.ok()) {  // somebody refused before it made room
       cache_.unreserve(state->s.sequence);
       continue;

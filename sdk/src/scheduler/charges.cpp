@@ -29,7 +29,11 @@ void Scheduler::set_prices() {
     const kv::GroupShape& shape = cache_.pool(g).shape();
     pool_bytes += static_cast<double>(shape.page_bytes) * shape.n_pages;
     if (shape.window == 0) pool_tokens = std::max(pool_tokens, uint64_t{shape.page_tokens} * shape.n_pages);
+    cushion_ = std::max(cushion_, shape.page_tokens);
   }
+  const uint32_t sequences = limits_.sequences_max;
+  sequences_share_ = std::max(std::min((3 * sequences + 3) / 4, sequences - 1), 1u);
+  pool_share_ = cache_.pool_bytes() / 4 * 3;
   for (uint32_t g = 0; g < cache_.n_groups() && costs.pages; ++g) {
     const double share = static_cast<double>(cache_.pool(g).shape().page_bytes) / std::max(pool_bytes, 1.0);
     page_prices_[g] = std::max<uint64_t>(static_cast<uint64_t>(share * static_cast<double>(kStepShare)), 1);
@@ -49,10 +53,17 @@ uint64_t Scheduler::prompt_cost(const State& state) const {
 void Scheduler::charge_prompt(State& state) {
   state.weight = weight_of(*state.s.tenant);
   if (kMutant == Mutant::kChargeAtEnd) return;
-  policy_->charge(state.tenant(), state.weight, compute(state.s.prompt_tokens, prompt_cost(state)));
+  policy_->charge(state.tenant(), state.weight, compute(to_run(state), prompt_cost(state)));
 }
 
-// Of a request that ends.
+// Of the past, the prompt, and of what was generated and has to be run again: that costs what a prompt does.
+uint64_t Scheduler::to_run(const State& state) {
+  uint64_t tokens = state.s.prompt_tokens - state.prompt_done;
+  for (const Choice& choice : state.choices) tokens += choice.replay;
+  return tokens;
+}
+
+// Of a request that stops running.
 void Scheduler::refund_prompt(const State& state) {
   if (kMutant == Mutant::kChargeAtEnd) {
     uint64_t generated = 0;
@@ -61,8 +72,8 @@ void Scheduler::refund_prompt(const State& state) {
     policy_->charge(state.tenant(), state.weight, compute(generated, limits_.costs.generated_token));
     return;
   }
-  if (kMutant == Mutant::kNoRefund || !state.prefilling()) return;
-  const uint32_t left = state.s.prompt_tokens - state.prompt_done;
+  const uint64_t left = to_run(state);
+  if (kMutant == Mutant::kNoRefund || left == 0) return;
   policy_->refund(state.tenant(), state.weight, compute(left, prompt_cost(state)));
 }
 
@@ -87,7 +98,6 @@ void Scheduler::charge_pages() {
   for (const State* state : running_) {
     uint64_t units = 0;
     for (const Choice& choice : state->choices) {
-      if (!choice.live) continue;
       for (uint32_t g = 0; g < cache_.n_groups(); ++g) {
         units += cache_.pages(choice.sequence, g).pages.size() * page_prices_[g];
       }

@@ -12,14 +12,16 @@ void Scheduler::plan_decodes() {
   for (const State* state : running_) {
     if (state->prefilling() || state->s.max_new_tokens == 0) continue;
     for (uint32_t i = 0; i < state->choices.size(); ++i) {
-      if (!state->choices[i].live) continue;
+      const Choice& choice = state->choices[i];
+      if (!choice.live || choice.replay != 0) continue;
       plan_.runs.push_back({.request = state->s.request,
                             .choice = i,
-                            .sequence = state->choices[i].sequence,
+                            .sequence = choice.sequence,
                             .token_class = kv::TokenClass::kGenerated,
                             .n_tokens = 1,
                             .n_rows = 1});
-      wanted_.push_back(state->choices[i].proposed);
+      const uint32_t room = cache_.promised_length(choice.sequence) - cache_.length(choice.sequence);
+      wanted_.push_back(std::min(choice.proposed, std::max(room, 1u) - 1));
     }
   }
   plan_.n_tokens = plan_.n_rows = static_cast<uint32_t>(plan_.runs.size());

@@ -23,5 +23,7 @@ inline constexpr Mutant kMutant = Mutant::MERRITT_MUTANT;
 #else
 inline constexpr Mutant kMutant = Mutant::kNone;
 #endif
+// First come, first served is what engines without tenants do: they have no ceilings either.
+inline constexpr bool kWithoutCeilings = kMutant == Mutant::kNoCeilings || kMutant == Mutant::kFcfs;
 
 }  // namespace merritt::scheduler

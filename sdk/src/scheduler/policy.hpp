@@ -2,10 +2,12 @@
 // Whose turn it is. The schedulers of an engine share one policy: they tell it who waits for service and what each
 // tenant got, and ask who is next. Everything else about fairness is in here.
 //
-// Threads: the step thread only. Pure: integers only, and the answers depend on the calls so far and nothing else.
+// Threads: the step thread only, but for what says otherwise. Pure: integers only, and the answers depend on the calls
+// so far and nothing else.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -39,6 +41,10 @@ struct Candidate {
 class Policy {
  public:
   virtual ~Policy() = default;
+  // How many tenants there are, with or without requests. Any thread.
+  void set_tenants(uint32_t n) { tenants_.store(n, std::memory_order_relaxed); }
+  uint32_t tenants() const { return tenants_.load(std::memory_order_relaxed); }
+
   // The tenant has a request that waits and that no limit of its own keeps from starting; and no longer. Calls of the
   // schedulers are counted: a tenant that waits on two models leaves twice.
   virtual void enter(TenantId tenant, Return from) = 0;
@@ -50,6 +56,9 @@ class Policy {
   virtual void refund(TenantId tenant, uint32_t weight, const Service& service) = 0;
   // Its dominant service so far, were `more` added: the largest of the three counters, each divided by the weight.
   virtual uint64_t served(TenantId tenant, uint32_t weight = 1, const Service& more = {}) const = 0;
+
+ private:
+  std::atomic<uint32_t> tenants_{1};
 };
 
 // The virtual token counter of each tenant (Sheng et al., OSDI 2024) over three resources: the least dominant service

@@ -14,7 +14,7 @@ void Scheduler::plan_prefills() {
   uint32_t rows = limits_.rows_max - n_sequences_;
   for (State* state : running_) {
     state->share = 0;
-    if (state->prefilling() && state->s.prompt_rows == Rows::kAll) rows += state->s.n;
+    if (state->prefilling() && state->wants_rows()) rows += state->s.n;
   }
   collect_prompts();
   if (turns_.empty()) return;
@@ -25,12 +25,25 @@ void Scheduler::plan_prefills() {
   }
 }
 
+// The rest of the past and the prompt, then what each sample has to run again.
+Scheduler::Pending Scheduler::pending_of(const State& state) {
+  uint32_t end = 0;
+  for (const kv::ClassRun& segment : state.segments) {
+    end += segment.n_tokens;
+    if (state.prompt_done < end) return {0, segment.token_class, end - state.prompt_done};
+  }
+  for (uint32_t c = 0; c < state.choices.size(); ++c) {
+    if (state.choices[c].replay != 0) return {c, kv::TokenClass::kGenerated, state.choices[c].replay};
+  }
+  return {};
+}
+
 // The tenants with prompts to run, the least served first, each with its prompts in the order they started.
 void Scheduler::collect_prompts() {
   turns_.clear();
   for (const auto& lane : lanes_) lane->prompts = nullptr;
   for (State* state : running_) {
-    if (!state->prefilling()) continue;
+    if (pending_of(*state).n_tokens == 0) continue;
     Lane& lane = *state->lane;
     state->next_prompt = nullptr;
     if (lane.prompts == nullptr) {
@@ -74,7 +87,7 @@ void Scheduler::share_out(Lane& lane, uint32_t share, uint32_t row_share, uint32
     state->share += n;
     share -= cost;
     *budget -= cost;
-    if (state->s.prompt_rows != Rows::kAll) continue;
+    if (!state->wants_rows()) continue;
     row_share -= n;
     *rows -= n;
   }
@@ -82,14 +95,12 @@ void Scheduler::share_out(Lane& lane, uint32_t share, uint32_t row_share, uint32
 
 // How many more prompt tokens than its share a request can use in this step, of so much budget and so many rows.
 uint32_t Scheduler::wish(const State& state, uint32_t budget, uint32_t rows) const {
-  if (!state.prefilling() || budget == 0) return 0;
-  const uint32_t room = chunk_of(state.s) - state.share;
-  const uint32_t left = state.s.prompt_tokens - state.prompt_done - state.share;
-  uint32_t n = std::min({budget, room, left});
-  if (state.s.prompt_rows == Rows::kAll) n = std::min(n, rows);
+  const Pending pending = pending_of(state);
+  uint32_t n = std::min({budget, chunk_of(state.s) - state.share, pending.n_tokens - state.share});
+  if (state.wants_rows()) n = std::min(n, rows);
   if (n == 0 || cost_of(state, n) <= budget) return n;
   // A token costs at most 1 + (past + n) / past_doubles here.
-  const uint64_t past = uint64_t{cache_.length(state.choices[0].sequence)} + state.share + n;
+  const uint64_t past = uint64_t{cache_.length(state.choices[pending.choice].sequence)} + state.share + n;
   const uint64_t fits = uint64_t{budget} * limits_.past_doubles / (limits_.past_doubles + past);
   return static_cast<uint32_t>(std::max<uint64_t>(std::min<uint64_t>(n, fits), 1));
 }
@@ -97,22 +108,27 @@ uint32_t Scheduler::wish(const State& state, uint32_t budget, uint32_t rows) con
 // Of the next n tokens, in tokens without a past.
 uint32_t Scheduler::cost_of(const State& state, uint32_t n_tokens) const {
   if (limits_.past_doubles == 0) return n_tokens;
-  const uint64_t past = uint64_t{cache_.length(state.choices[0].sequence)} + state.share + n_tokens / 2;
-  return static_cast<uint32_t>(n_tokens + n_tokens * past / limits_.past_doubles);
+  const uint32_t length = cache_.length(state.choices[pending_of(state).choice].sequence);
+  return static_cast<uint32_t>(n_tokens +
+                               n_tokens * (uint64_t{length} + state.share + n_tokens / 2) / limits_.past_doubles);
 }
 
 void Scheduler::add_prompt_run(const State& state) {
-  const bool last = state.prompt_done + state.share == state.s.prompt_tokens;
-  const uint32_t rows = state.s.prompt_rows == Rows::kAll ? state.share : (last ? 1 : 0);
+  const Pending pending = pending_of(state);
+  const Choice& choice = state.choices[pending.choice];
+  const bool prompt = state.prefilling();
+  const bool last = prompt && state.prompt_done + state.share == state.s.prompt_tokens;
+  const uint32_t rows = state.wants_rows() ? state.share : (last && !state.drawn ? 1 : 0);
   plan_.runs.push_back({.request = state.s.request,
-                        .choice = 0,
-                        .sequence = state.choices[0].sequence,
-                        .token_class = state.s.prompt_class,
+                        .choice = pending.choice,
+                        .sequence = choice.sequence,
+                        .token_class = pending.token_class,
                         .n_tokens = state.share,
                         .n_rows = rows,
-                        .prompt = true,
+                        .prompt = prompt,
                         .last_of_prompt = last,
-                        .prompt_first = state.prompt_done});
+                        .replay = state.drawn,
+                        .prompt_first = prompt ? state.prompt_done : choice.past - choice.replay});
   plan_.n_tokens += state.share;
   plan_.n_prompt_tokens += state.share;
   plan_.n_rows += rows;

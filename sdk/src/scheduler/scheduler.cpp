@@ -51,14 +51,15 @@ uint32_t Scheduler::chunk_of(const Submission& s) const {
   return s.prompt_chunk == 0 ? limits_.prefill_chunk : std::min(s.prompt_chunk, limits_.prefill_chunk);
 }
 
-// Worst case: the prompt, then max_new_tokens of each choice; choices fork when the prompt is in.
-kv::Reservation Scheduler::reservation_of(const Submission& s) const {
+// The prompt, then max_new_tokens of each choice; choices fork when the prompt is in.
+kv::Reservation Scheduler::worst_case(const Submission& s, uint32_t forks) const {
   const uint64_t prompt_end = uint64_t{cache_.length(s.sequence)} + s.prompt_tokens;
   const auto clamp = [](uint64_t n) { return static_cast<uint32_t>(std::min<uint64_t>(n, UINT32_MAX)); };
   return {.max_length = clamp(prompt_end + s.max_new_tokens),
           .chunk = chunk_of(s),
-          .forks = s.n - 1,
-          .fork_length = clamp(prompt_end)};
+          .forks = forks,
+          .fork_length = clamp(prompt_end),
+          .room_length = 0};
 }
 
 // ---- Requests come and go
@@ -78,7 +79,9 @@ Status Scheduler::check(const Submission& s) const {
     return Status(Code::kOverloaded, std::to_string(n_waiting_) + " requests are waiting, as many as the queue takes",
                   Blast::kRequest, tenant::retry_after_ms(n_waiting_, load().step_ns));
   }
-  return cache_.check_possible(*s.tenant->kv_account(), reservation_of(s));
+  Submission whole = s;
+  for (const kv::ClassRun& run : s.past) whole.prompt_tokens += run.n_tokens;
+  return cache_.check_possible(*s.tenant->kv_account(), worst_case(whole, s.n - 1));
 }
 
 Status Scheduler::submit(const Submission& submission) {
@@ -87,6 +90,10 @@ Status Scheduler::submit(const Submission& submission) {
   state->s = submission;
   state->keep = submission.tenant->shared_from_this();
   state->order = next_order_++;
+  state->segments = submission.past;
+  state->segments.push_back({submission.prompt_class, submission.prompt_tokens});
+  for (const kv::ClassRun& run : submission.past) state->past_tokens += run.n_tokens;
+  state->s.prompt_tokens += state->past_tokens;
   state->choices.resize(submission.n);
   state->choices[0] = {.sequence = submission.sequence, .live = true};
   // Known first, so that want of memory for the queue leaves nothing behind.
@@ -111,15 +118,20 @@ void Scheduler::finish(uint64_t request) {
   if (State* state = find(request); state != nullptr) remove(state);
 }
 
+void Scheduler::stop_running(State* state) {
+  std::erase(running_, state);
+  n_sequences_ -= state->s.n;
+  --state->lane->n_running;
+  state->lane->n_sequences -= state->s.n;
+  refund_prompt(*state);
+  state->s.tenant->kv_account()->floor_used_bytes.fetch_sub(std::exchange(state->floor_bytes, 0),
+                                                            std::memory_order_relaxed);
+}
+
 void Scheduler::remove(State* state) {
   if (state->running) {
-    for (const Choice& choice : state->choices) {
-      if (choice.live) cache_.unreserve(choice.sequence);
-    }
-    std::erase(running_, state);
-    n_sequences_ -= state->s.n;
-    --state->lane->n_running;
-    refund_prompt(*state);
+    for (const Choice& choice : state->choices) cache_.unreserve(choice.sequence);
+    stop_running(state);
     state->s.tenant->finish(state->s.n);
   } else {
     std::erase(state->lane->waiting, state);
@@ -157,8 +169,11 @@ const BatchPlan& Scheduler::plan(uint64_t now_ns) {
   plan_.runs.clear();
   plan_.ended.clear();
   plan_.started.clear();
+  plan_.preempted.clear();
+  ++n_plans_;
   plan_.n_tokens = plan_.n_rows = plan_.n_prompt_tokens = 0;
   end_overdue(now_ns);
+  secure_pages();
   admit();
   refuse_stuck();
   plan_decodes();
@@ -173,12 +188,16 @@ void Scheduler::advance(uint64_t request, uint32_t choice, uint32_t n_tokens) {
   if (state == nullptr) return;
   if (state->prefilling()) {
     state->prompt_done += std::min(n_tokens, state->s.prompt_tokens - state->prompt_done);
-    if (state->prefilling() || state->s.max_new_tokens == 0) return;
+    if (state->prefilling() || state->s.max_new_tokens == 0 || std::exchange(state->drawn, true)) return;
     for (Choice& each : state->choices) each.generated = 1;  // drawn after the prompt
     charge_generated(*state, state->s.n);
     return;
   }
   if (choice >= state->choices.size()) return;
+  if (uint32_t& replay = state->choices[choice].replay; replay != 0) {
+    replay -= std::min(n_tokens, replay);
+    return;
+  }
   state->choices[choice].proposed = 0;
   state->choices[choice].generated += n_tokens;
   charge_generated(*state, n_tokens);
@@ -187,10 +206,12 @@ void Scheduler::advance(uint64_t request, uint32_t choice, uint32_t n_tokens) {
 Status Scheduler::add_choice(uint64_t request, uint32_t choice, kv::SequenceId sequence) {
   State* state = find(request);
   if (state == nullptr) return Status(Code::kNotFound, "the request has ended");
-  if (choice >= state->choices.size() || state->choices[choice].live || state->prefilling()) {
+  if (choice >= state->choices.size() || state->choices[choice].live || state->choices[choice].ended ||
+      state->prefilling()) {
     return Status(Code::kInternal, "choice " + std::to_string(choice) + " cannot be added to this request now");
   }
-  state->choices[choice] = {.sequence = sequence, .live = true};
+  state->choices[choice].sequence = sequence;
+  state->choices[choice].live = true;
   return {};
 }
 
@@ -198,6 +219,7 @@ void Scheduler::end_choice(uint64_t request, uint32_t choice) {
   State* state = find(request);
   if (state == nullptr || choice >= state->choices.size() || !state->choices[choice].live) return;
   state->choices[choice].live = false;
+  state->choices[choice].ended = true;
   cache_.unreserve(state->choices[choice].sequence);
 }
 

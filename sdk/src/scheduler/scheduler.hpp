@@ -65,7 +65,8 @@ struct Submission {
   uint64_t deadline_ns = 0;          // 0 = none
   Rows prompt_rows = Rows::kLast;
   kv::TokenClass prompt_class = kv::TokenClass::kPrompt;
-  uint32_t prompt_chunk = 0;  // most prompt tokens in one step; 0 = the limit
+  uint32_t prompt_chunk = 0;            // most prompt tokens in one step; 0 = the limit
+  std::vector<kv::ClassRun> past = {};  // tokens of the sequence that are not cached (any more): run before the prompt
 };
 
 struct Run {
@@ -75,9 +76,10 @@ struct Run {
   kv::TokenClass token_class = kv::TokenClass::kPrompt;
   uint32_t n_tokens = 0;
   uint32_t n_rows = 0;  // the last n_rows tokens of the run want logits
-  bool prompt = false;  // tokens come from the prompt (else: the token drawn last, then n_tokens - 1 of its draft)
+  bool prompt = false;  // tokens come from the past and the prompt (else: the token drawn last, then its draft)
   bool last_of_prompt = false;
-  uint32_t prompt_first = 0;  // of the prompt tokens submitted, the first one of this run
+  bool replay = false;  // tokens that were drawn before: nothing is drawn; of a choice, those from prompt_first on
+  uint32_t prompt_first = 0;  // of the past and the prompt, the first token of this run
 };
 
 enum class EndReason : uint32_t { kCancelled = 0, kDeadline = 1, kRefused = 2 };
@@ -87,10 +89,18 @@ struct Ended {
   Status failure;  // kRefused only
 };
 
+// Its pages were taken back: it waits again, its sequence is empty, and the forked ones are gone. When it starts again
+// it runs what it ran before, each token in the class that it had.
+struct Preempted {
+  uint64_t request = 0;
+  std::vector<kv::ClassRun> classes;  // of choice 0
+};
+
 struct BatchPlan {
   std::vector<Run> runs;          // decodes first
   std::vector<Ended> ended;       // the scheduler has forgotten these already
   std::vector<uint64_t> started;  // left the queue with this plan
+  std::vector<Preempted> preempted;
   uint32_t n_tokens = 0, n_rows = 0;
   uint32_t n_prompt_tokens = 0;
 
@@ -142,16 +152,27 @@ class Scheduler {
     bool live = false;
     uint32_t proposed = 0;   // tokens of its draft
     uint32_t generated = 0;  // drawn
+    uint32_t past = 0;       // of those run, which have to be run again in all,
+    uint32_t replay = 0;     // and which still
+    bool ended = false;
   };
   struct Lane;
   struct State {
     Submission s;
     std::shared_ptr<tenant::Tenant> keep;  // s.tenant
     Lane* lane = nullptr;
-    State* next_prompt = nullptr;  // of the same tenant, in the plan being made
-    uint32_t weight = 1;           // of the tenant when the prompt was paid for
-    uint64_t order = 0;            // of submission
+    State* next_prompt = nullptr;        // of the same tenant, in the plan being made
+    uint32_t weight = 1;                 // of the tenant when the prompt was paid for
+    uint64_t order = 0;                  // of submission
+    std::vector<kv::ClassRun> segments;  // s.prompt_tokens in classes
+    uint32_t past_tokens = 0;            // of s.past
+    uint32_t prefix = 0;                 // length of the sequence when the prompt is in
     uint32_t prompt_done = 0;
+    uint32_t preempted = 0;                         // times
+    uint64_t floor_bytes = 0;                       // taken of the tenant's floor
+    uint64_t started_plan = 0, preempted_plan = 0;  // numbers of plans
+    bool promised = false;                          // the worst case is reserved, nobody takes it back
+    bool drawn = false;                             // the first tokens
     uint32_t bypassed = 0;  // younger requests that started while there was no room for this one
     uint32_t share = 0;     // prompt tokens in the plan being made
     bool running = false;
@@ -159,6 +180,7 @@ class Scheduler {
     std::vector<Choice> choices;
 
     bool prefilling() const { return prompt_done < s.prompt_tokens; }
+    bool wants_rows() const { return s.prompt_rows == Rows::kAll && prompt_done >= past_tokens; }
     TenantId tenant() const { return s.tenant->id(); }
   };
   struct Lane {  // of one tenant with requests here
@@ -168,6 +190,7 @@ class Scheduler {
     tenant::Tenant* tenant;
     std::deque<State*> waiting;
     uint32_t n_running = 0;
+    uint32_t n_sequences = 0;  // of the running ones
     bool entered = false;      // the policy knows that it waits for service
     bool own_limit = false;    // not so, because a limit of its own holds it back
     bool blocked = false;      // its head could not start in this plan,
@@ -176,12 +199,14 @@ class Scheduler {
     State* prompts = nullptr;
     State** prompts_end = nullptr;
     uint64_t served = 0;
+    uint64_t excess = 0;
   };
 
   State* find(uint64_t request);
   uint32_t chunk_of(const Submission& s) const;
-  kv::Reservation reservation_of(const Submission& s) const;
+  kv::Reservation worst_case(const Submission& s, uint32_t forks) const;
   Status check(const Submission& s) const;
+  void stop_running(State* state);
   void remove(State* state);
   void end(State* state, EndReason reason, Status failure);
   void end_overdue(uint64_t now_ns);
@@ -190,6 +215,7 @@ class Scheduler {
   Lane& lane_of(tenant::Tenant* tenant);
   void drop_if_empty(Lane& lane);
   void admit();
+  bool over_sequences(const Lane& lane, uint32_t more) const;
   void look_at_own_limit(Lane& lane);
   Lane* next_lane();
   bool may_bypass(const Lane& lane, uint64_t least_blocked) const;
@@ -198,10 +224,24 @@ class Scheduler {
   void count_bypasses();
   void refuse_stuck();
 
+  // scheduler/borrow.cpp
+  uint32_t forks_to_come(const State& state) const;
+  bool fits_floor(const State& state) const;
+  bool is_promised(const State& state) const;
+  kv::Reservation reservation_for(const State& state) const;
+  bool over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes) const;
+  void secure_pages();
+  bool secure(State& state);
+  void weigh_lanes();
+  State* victim_of(const Lane* only, const Lane* spared, uint64_t least_excess) const;
+  bool make_room(const State& state, const kv::Reservation& reservation);
+  void preempt(State* state);
+
   // scheduler/charges.cpp
   void set_prices();
   Service compute(uint64_t tokens, uint64_t cost) const;
   uint64_t prompt_cost(const State& state) const;
+  static uint64_t to_run(const State& state);
   Service still_to_come(const State& state) const;
   void charge_prompt(State& state);
   void refund_prompt(const State& state);
@@ -214,6 +254,12 @@ class Scheduler {
 
   // scheduler/prefill.cpp
   void plan_prefills();
+  struct Pending {  // what a request that does not decode yet runs next
+    uint32_t choice = 0;
+    kv::TokenClass token_class = kv::TokenClass::kPrompt;
+    uint32_t n_tokens = 0;  // of one class; 0 = nothing
+  };
+  static Pending pending_of(const State& state);
   void collect_prompts();
   bool plan_prefill_round(uint32_t* budget, uint32_t* rows);
   void share_out(Lane& lane, uint32_t share, uint32_t row_share, uint32_t* budget, uint32_t* rows);
@@ -238,6 +284,10 @@ class Scheduler {
   uint32_t n_waiting_ = 0;
   uint32_t n_sequences_ = 0;  // of the running requests, all their choices from the start
   uint64_t next_order_ = 1;
+  uint64_t n_plans_ = 0;
+  uint32_t cushion_ = 1;          // tokens that a borrowing sequence is extended by
+  uint32_t sequences_share_ = 1;  // default ceilings of one tenant of several
+  uint64_t pool_share_ = 0;
   std::atomic<uint32_t> load_waiting_{0};
   std::atomic<uint64_t> load_step_ns_{0};
 };

@@ -107,9 +107,19 @@ bool Tenant::start(uint32_t sequences) {
   return true;
 }
 
+bool Tenant::may_start(uint32_t sequences) const {
+  const uint32_t most = limits_.sequences_max;
+  return most == 0 || (sequences <= most && sequences_.load(std::memory_order_relaxed) <= most - sequences);
+}
+
 void Tenant::finish(uint32_t sequences) {
   sequences_.fetch_sub(sequences, std::memory_order_relaxed);
   running_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Tenant::requeue(uint32_t sequences) {
+  finish(sequences);
+  waiting_.fetch_add(1, std::memory_order_relaxed);
 }
 
 TenantUsage Tenant::usage() const {

@@ -72,7 +72,11 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   void withdraw();
   // Moves a request from waiting to running when its sequences fit the tenant's limit.
   bool start(uint32_t sequences);
+  // Whether start would.
+  bool may_start(uint32_t sequences) const;
   void finish(uint32_t sequences);
+  // Back from running to waiting: its pages were taken back.
+  void requeue(uint32_t sequences);
 
   void session_opened() { sessions_.fetch_add(1, std::memory_order_relaxed); }
   void session_closed() { sessions_.fetch_sub(1, std::memory_order_relaxed); }

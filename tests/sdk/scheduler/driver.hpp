@@ -24,6 +24,9 @@ class NoBytes final : public kv::PageVerbs {
 struct Live {
   Submission s;
   uint32_t prompt_done = 0;
+  uint32_t prefix = 0;           // length of the sequence when the prompt is in
+  std::vector<uint32_t> replay;  // of each choice, tokens to be run again
+  bool drawn = false;
   std::vector<kv::SequenceId> choices;  // kNone = not forked, or ended
   std::vector<uint32_t> generated;
   std::vector<uint32_t> proposed;  // tokens of each choice's draft
@@ -67,8 +70,17 @@ class Driver {
       cache->release(s.sequence);
       return 0;
     }
-    Live live{.s = s, .prompt_done = 0, .choices = {}, .generated = {}, .proposed = {}, .submitted_step = step_number};
+    Live live{.s = s,
+              .prompt_done = 0,
+              .prefix = 0,
+              .replay = {},
+              .drawn = false,
+              .choices = {},
+              .generated = {},
+              .proposed = {},
+              .submitted_step = step_number};
     live.choices.resize(s.n);
+    live.replay.resize(s.n);
     live.choices[0] = s.sequence;
     live.generated.resize(s.n);
     live.proposed.resize(s.n);
@@ -80,6 +92,7 @@ class Driver {
     ++step_number;
     now_ns += 1'000'000;
     const BatchPlan& plan = scheduler.plan(now_ns);
+    for (const Preempted& taken : plan.preempted) take_back(taken);
     note(plan);
     check(plan);
     for (const Ended& ended : plan.ended) {
@@ -90,6 +103,8 @@ class Driver {
     for (const uint64_t request : plan.started) {
       requests.at(request).started = true;
       requests.at(request).started_step = step_number;
+      requests.at(request).prefix =
+          cache->length(requests.at(request).s.sequence) + requests.at(request).s.prompt_tokens;
     }
     for (const Run& run : plan.runs) {
       const Status prepared = cache->prepare_append(run.sequence, run.n_tokens);
@@ -100,9 +115,14 @@ class Driver {
         cache->abort_append(run.sequence);
         continue;
       }
-      const uint32_t right = run.prompt || run.n_tokens == 1 ? run.n_tokens : 1 + accept(run.n_tokens - 1);
-      drafted += run.prompt ? 0 : run.n_tokens - 1;
-      accepted += run.prompt ? 0 : right - 1;
+      if (!requests.contains(run.request)) {
+        cache->abort_append(run.sequence);
+        continue;
+      }
+      const uint32_t right =
+          run.prompt || run.replay || run.n_tokens == 1 ? run.n_tokens : 1 + accept(run.n_tokens - 1);
+      drafted += run.prompt || run.replay ? 0 : run.n_tokens - 1;
+      accepted += run.prompt || run.replay ? 0 : right - 1;
       EXPECT_TRUE(cache->commit(run.sequence, right, run.token_class).ok());
       scheduler.advance(run.request, run.choice, right);
       carry_out(run, right);
@@ -138,23 +158,29 @@ class Driver {
   std::string trace;
   std::function<uint32_t()> draft = [] { return 0u; };                      // tokens a choice proposes
   std::function<uint32_t(uint32_t)> accept = [](uint32_t n) { return n; };  // of n draft tokens, how many are right
-  uint64_t drafted = 0, accepted = 0;
+  uint64_t drafted = 0, accepted = 0, preempted = 0;
   uint64_t now_ns = 0, step_number = 0, next_request = 1;
   bool keep_sequences = false;  // ended requests leave their sequence behind, as sessions do
 
  private:
   void carry_out(const Run& run, uint32_t n_tokens) {
     Live& live = requests.at(run.request);
+    if (run.replay && !run.prompt) {
+      live.replay[run.choice] -= run.n_tokens;
+      return;
+    }
     if (run.prompt) {
       live.prompt_done += run.n_tokens;
       if (!run.last_of_prompt) return;
       if (live.s.max_new_tokens == 0) return finish(run.request);
       for (uint32_t c = 1; c < live.s.n; ++c) {
+        if (live.generated[c] == UINT32_MAX) continue;
         auto forked = cache->fork(live.choices[0]);
         ASSERT_TRUE(forked.ok()) << "a reserved fork failed: " << forked.status().message();
         live.choices[c] = *forked;
         ASSERT_TRUE(scheduler.add_choice(run.request, c, *forked).ok());
       }
+      if (std::exchange(live.drawn, true)) return;
       first_token[run.request] = step_number;
       const uint32_t n = live.s.n;  // live may go
       for (uint32_t c = 0; c < n; ++c) drawn(run.request, c, 1);
@@ -183,6 +209,25 @@ class Driver {
     }
     finish(request);
   }
+  void take_back(const Preempted& taken) {
+    ++preempted;
+    Live& live = requests.at(taken.request);
+    EXPECT_TRUE(live.started);
+    EXPECT_EQ(cache->length(live.s.sequence), 0u);
+    uint32_t run = 0;
+    for (const kv::ClassRun& each : taken.classes) run += each.n_tokens;
+    if (run > live.prefix) live.replay[0] += run - live.prefix;
+    for (uint32_t c = 1; c < live.choices.size(); ++c) {
+      if (live.choices[c] == kv::SequenceId::kNone) continue;
+      EXPECT_FALSE(cache->contains(live.choices[c]));
+      live.choices[c] = kv::SequenceId::kNone;
+      live.replay[c] = live.generated[c] - 1;
+    }
+    live.s.prompt_tokens = live.prefix;
+    live.prompt_done = 0;
+    live.proposed.assign(live.s.n, 0);
+    live.started = false;
+  }
   void finish(uint64_t request) {
     scheduler.finish(request);
     finished[request] = step_number;
@@ -202,18 +247,23 @@ class Driver {
     for (const Run& run : plan.runs) {
       tokens += run.n_tokens;
       rows += run.n_rows;
-      if (run.prompt) prompt_tokens += run.n_tokens;
+      if (run.prompt || run.replay) prompt_tokens += run.n_tokens;
       EXPECT_GT(run.n_tokens, 0u);
       EXPECT_LE(run.n_rows, run.n_tokens);
       EXPECT_TRUE(seen.insert(run.sequence).second) << "a sequence stands in a step twice";
-      EXPECT_FALSE(prompts_began && !run.prompt) << "a decode after a prompt";
-      prompts_began |= run.prompt;
+      EXPECT_FALSE(prompts_began && !run.prompt && !run.replay) << "a decode after a prompt";
+      prompts_began |= run.prompt || run.replay;
       runs.insert({run.request, run.choice});
       const Live& live = requests.at(run.request);
       if (run.prompt) {
         EXPECT_EQ(run.prompt_first, live.prompt_done);
         EXPECT_EQ(run.last_of_prompt, live.prompt_done + run.n_tokens == live.s.prompt_tokens);
         EXPECT_LE(run.prompt_first + run.n_tokens, live.s.prompt_tokens);
+      } else if (run.replay) {
+        EXPECT_EQ(run.token_class, kv::TokenClass::kGenerated);
+        EXPECT_EQ(run.n_rows, 0u);
+        EXPECT_LE(run.n_tokens, live.replay[run.choice]);
+        EXPECT_EQ(cache->length(run.sequence), live.prefix + run.prompt_first);
       } else {
         ++decode_rows;
         draft_rows += run.n_tokens - 1;
@@ -236,7 +286,7 @@ class Driver {
     for (const auto& [request, live] : requests) {
       if (!live.started || ended.contains(request) || live.prompt_done < live.s.prompt_tokens) continue;
       for (uint32_t c = 0; c < live.choices.size(); ++c) {
-        if (live.generated[c] == UINT32_MAX) continue;
+        if (live.generated[c] == UINT32_MAX || live.replay[c] != 0) continue;
         EXPECT_TRUE(runs.contains({request, c})) << "a decoding sequence was left out";
       }
     }
@@ -247,7 +297,10 @@ class Driver {
     for (const Ended& e : plan.ended) trace += " !" + std::to_string(e.request);
     for (const uint64_t request : plan.started) trace += " +" + std::to_string(request);
     for (const Run& run : plan.runs) {
-      trace += " " + std::to_string(run.request) + "." + std::to_string(run.choice) + (run.prompt ? "p" : "d") +
+      trace += " " + std::to_string(run.request) + "." + std::to_string(run.choice) +
+               (run.prompt   ? "p"
+                : run.replay ? "r"
+                             : "d") +
                std::to_string(run.n_tokens);
     }
     trace += "\n";

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose pages. A request that fits its tenant's floor starts with its worst case promised. Everybody else borrows:
+// pages for the prompt at the start, then one after another, and what is borrowed can be taken back. The request that
+// started last of the tenant that is furthest above its part goes back to the queue and is recomputed. It does so a few
+// times at most: then it waits for its worst case, and nobody takes that.
+#include <algorithm>
+
+#include "scheduler/mutant.hpp"
+#include "scheduler/scheduler.hpp"
+
+namespace merritt::scheduler {
+namespace {
+
+constexpr uint32_t kPreemptedMax = 4;
+
+}  // namespace
+
+// ---- What a request starts with
+
+uint32_t Scheduler::forks_to_come(const State& state) const {
+  const auto ended =
+      std::count_if(state.choices.begin() + 1, state.choices.end(), [](const Choice& c) { return c.ended; });
+  return state.s.n - 1 - static_cast<uint32_t>(ended);
+}
+
+bool Scheduler::fits_floor(const State& state) const {
+  const KvAccount& account = *state.s.tenant->kv_account();
+  const uint64_t floor = account.floor_bytes.load(std::memory_order_relaxed);
+  if (floor == 0) return false;
+  const uint64_t used = account.floor_used_bytes.load(std::memory_order_relaxed);
+  return used + cache_.bytes_needed(worst_case(state.s, forks_to_come(state))) <= floor;
+}
+
+// Evaluations cannot be taken back: their rows are handed out.
+bool Scheduler::is_promised(const State& state) const {
+  return state.preempted >= kPreemptedMax || state.s.max_new_tokens == 0 || fits_floor(state);
+}
+
+kv::Reservation Scheduler::reservation_for(const State& state) const {
+  kv::Reservation reservation = worst_case(state.s, forks_to_come(state));
+  if (is_promised(state)) return reservation;
+  uint32_t past = 0;
+  for (const Choice& choice : state.choices) past = std::max(past, choice.replay);
+  reservation.room_length = reservation.max_length;
+  const uint64_t length = uint64_t{reservation.fork_length} + past + cushion_;
+  reservation.max_length = static_cast<uint32_t>(std::min<uint64_t>(reservation.max_length, length));
+  return reservation;
+}
+
+// Without a ceiling of its own, one tenant of several takes three quarters of the pool, and of the sequences, at most;
+// its only request may be larger.
+bool Scheduler::over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes) const {
+  if (kWithoutCeilings || policy_->tenants() < 2 || lane.n_running == 0) return false;
+  const bool own_ceiling = lane.tenant->kv_account()->limit_bytes.load(std::memory_order_relaxed) != 0;
+  return !own_ceiling && cache_.claimed_by_owner(sequence) + more_bytes > pool_share_;
+}
+
+// ---- Growing
+
+// Before anybody starts: those that run come first, in the order they started.
+void Scheduler::secure_pages() {
+  for (size_t i = 0; i < running_.size();) {
+    i = secure(*running_[i]) ? i + 1 : 0;
+  }
+}
+
+// Room for the next token of each sample, and for a draft where it costs nobody. False: somebody was preempted.
+bool Scheduler::secure(State& state) {
+  if (state.promised || state.prefilling()) return true;
+  for (const Choice& choice : state.choices) {
+    if (!choice.live || choice.replay != 0) continue;
+    const uint32_t length = cache_.length(choice.sequence), promised = cache_.promised_length(choice.sequence);
+    if (promised > length + choice.proposed) continue;
+    const uint32_t most = state.prefix + state.s.max_new_tokens;
+    const uint32_t wanted = std::min(std::max(promised + cushion_, length + choice.proposed + 1), most);
+    Code room = Code::kQuotaExceeded;
+    if (state.lane->n_running == 1 || !over_share(*state.lane, choice.sequence, 0)) {
+      room = cache_.extend(choice.sequence, wanted);
+      if (room != Code::kOk) room = cache_.extend(choice.sequence, std::min(length + 1, most));
+    }
+    if (room == Code::kOk || promised > length) continue;
+    weigh_lanes();
+    State* victim = victim_of(room == Code::kQuotaExceeded ? state.lane : nullptr, nullptr, 0);
+    preempt(victim == nullptr ? &state : victim);
+    return false;
+  }
+  return true;
+}
+
+// What each tenant holds above its floor, by weight.
+void Scheduler::weigh_lanes() {
+  for (const auto& lane : lanes_) lane->excess = 0;
+  for (const State* state : running_) {
+    Lane& lane = *state->lane;
+    if (lane.excess != 0) continue;
+    const uint64_t floor = lane.tenant->kv_account()->floor_bytes.load(std::memory_order_relaxed);
+    const uint64_t claimed = cache_.claimed_by_owner(state->s.sequence);
+    lane.excess = (claimed - std::min(claimed, floor)) / weight_of(*lane.tenant) + 1;
+  }
+}
+
+// The borrower that started last of the tenant with the largest excess above the least; null = there is none.
+Scheduler::State* Scheduler::victim_of(const Lane* only, const Lane* spared, uint64_t least_excess) const {
+  State* victim = nullptr;
+  for (State* state : running_) {
+    const Lane& lane = *state->lane;
+    if (state->promised || state->started_plan == n_plans_ || &lane == spared) continue;
+    if ((only != nullptr && &lane != only) || lane.excess <= least_excess) continue;
+    if (victim == nullptr || lane.excess >= victim->lane->excess) victim = state;
+  }
+  return victim;
+}
+
+// ---- Taking back
+
+// For a request within its floor, from whoever else borrows; for another one, from those that have more than twice as
+// much by weight as its tenant will have with it. False: there is nobody, or all of them together have too little.
+bool Scheduler::make_room(const State& state, const kv::Reservation& reservation) {
+  if (kWithoutCeilings) return false;
+  weigh_lanes();
+  const bool floor = fits_floor(state);
+  const uint64_t need = cache_.bytes_needed(reservation);
+  const Lane& lane = *state.lane;
+  const uint64_t own = cache_.claimed_by_owner(state.s.sequence) + need;
+  const uint64_t least = floor ? 0 : 2 * own / weight_of(*lane.tenant) + 1;
+  State* victim = victim_of(nullptr, &lane, least);
+  if (victim == nullptr) return false;
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < cache_.n_groups(); ++g) {
+    bytes += cache_.pool(g).free_pages() * cache_.pool(g).shape().page_bytes;
+  }
+  for (const State* each : running_) {
+    if (each->promised || each->started_plan == n_plans_ || each->lane->excess <= least) continue;
+    if (each->lane == &lane) continue;
+    for (const Choice& choice : each->choices) bytes += cache_.bytes_claimed(choice.sequence);
+  }
+  if (bytes < need) return false;
+  preempt(victim);
+  return true;
+}
+
+// Back to the head of its tenant's queue. What it ran is noted in classes, to be run again.
+void Scheduler::preempt(State* state) {
+  const kv::SequenceId sequence = state->s.sequence;
+  const std::span<const kv::ClassRun> classes = cache_.classes(sequence);
+  plan_.preempted.push_back({state->s.request, {classes.begin(), classes.end()}});
+  stop_running(state);
+  std::vector<kv::ClassRun> segments;
+  uint32_t done = 0;
+  for (const kv::ClassRun& run : classes) {
+    const uint32_t n = std::min(run.n_tokens, state->prefix - done);
+    if (n != 0) segments.push_back({run.token_class, n});
+    done += n;
+  }
+  uint32_t end = 0;
+  for (const kv::ClassRun& segment : state->segments) {
+    end += segment.n_tokens;
+    if (state->prompt_done >= end) continue;
+    const uint32_t n = std::min(segment.n_tokens, end - state->prompt_done);
+    segments.push_back({segment.token_class, n});
+  }
+  for (Choice& choice : state->choices) {
+    const uint32_t length = cache_.length(choice.sequence);
+    if (choice.sequence != kv::SequenceId::kNone && length > state->prefix) {
+      choice.past = length - state->prefix + choice.replay;
+      choice.replay = choice.past;
+    }
+    choice.proposed = 0;
+    if (&choice == &state->choices[0]) continue;
+    cache_.release(std::exchange(choice.sequence, kv::SequenceId::kNone));
+    choice.live = false;
+    if (choice.ended) choice.past = choice.replay = 0;
+  }
+  (void)cache_.truncate(sequence, 0);
+  state->segments = std::move(segments);
+  state->s.prompt_tokens = state->prefix;
+  state->prompt_done = 0;
+  state->running = state->promised = false;
+  state->bypassed = 0;
+  ++state->preempted;
+  state->preempted_plan = n_plans_;
+  state->s.tenant->requeue(state->s.n);
+  state->lane->waiting.push_front(state);
+  load_waiting_.store(++n_waiting_, std::memory_order_relaxed);
+  look_at_own_limit(*state->lane);
+}
+
+}  // namespace merritt::scheduler
