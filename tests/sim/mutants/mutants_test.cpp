@@ -48,7 +48,14 @@ INSTANTIATE_TEST_SUITE_P(All, Mutants,
                                          Mutant{"kChargeAtEnd", "Theorem.TightOnTheCommittedTrace"},
                                          Mutant{"kInputOnly", "Theorem.TightOnTheCommittedTrace"},
                                          Mutant{"kNoRefund", "Theorem.CancelledPromptsPayForWhatRan"},
-                                         Mutant{"kFcfs", "Theorem.TightOnTheCommittedTrace"}),
-                         [](const auto& one) { return one.param.name + 1; });
+                                         Mutant{"kFcfs", "Theorem.TightOnTheCommittedTrace"},
+                                         Mutant{"kFcfs", "Neighbour.AFloodOfRequestsDoesNotHarm"},
+                                         Mutant{"kFcfs", "Neighbour.AMemoryHogDoesNotHarm"},
+                                         Mutant{"kNoCeilings", "Neighbour.AFloodOfRequestsDoesNotHarm"},
+                                         Mutant{"kNoCeilings", "Neighbour.AMemoryHogDoesNotHarm"}),
+                         [](const auto& one) {
+                           const std::string fails = one.param.fails;
+                           return one.param.name + ("_" + fails.substr(fails.find('.') + 1));
+                         });
 
 }  // namespace
