@@ -13,6 +13,8 @@ namespace {
 // How many younger requests may start while an older one waits for room. Then nobody else starts before it does:
 // small requests cannot starve a large one.
 constexpr uint32_t kBypassMax = 16;
+// How many heads are tried in vain in one step.
+constexpr uint32_t kFailuresMax = 16;
 
 }  // namespace
 
@@ -38,14 +40,20 @@ void Scheduler::admit() {
     lane->failure = Code::kOk;
     if (!lane->waiting.empty()) look_at_own_limit(*lane);
   }
-  while (n_waiting_ != 0 && n_sequences_ < limits_.sequences_max) {
+  bool known = false;
+  for (uint32_t failed = 0; n_waiting_ != 0 && n_sequences_ < limits_.sequences_max && failed < kFailuresMax;) {
+    if (!known) collect_candidates();
     Lane* lane = next_lane();
     if (lane == nullptr) break;
     State* state = lane->waiting.front();
+    const size_t preempted = plan_.preempted.size();
     bool started = false;
     lane->failure = try_start(*state, &started);
     lane->blocked = !started;
     if (started) start(state);
+    if (lane->failure == Code::kOverloaded) least_blocked_ = std::min(least_blocked_, policy_->served(lane->id()));
+    failed += started ? 0 : 1;
+    known = !started && plan_.preempted.size() == preempted;
   }
   count_bypasses();
 }
@@ -56,6 +64,7 @@ void Scheduler::start(State* state) {
   running_.push_back(state);
   n_sequences_ += state->s.n;
   state->running = true;
+  weighed_ = false;
   state->started_plan = n_plans_;
   state->prefix = cache_.length(state->s.sequence) + state->s.prompt_tokens;
   ++lane.n_running;
@@ -97,30 +106,37 @@ void Scheduler::look_at_own_limit(Lane& lane) {
   }
 }
 
-// Whose head is tried next; null = nobody's. While somebody with less service waits for room, only requests go ahead
-// that leave their tenant within the bound.
-Scheduler::Lane* Scheduler::next_lane() {
-  Lane* starved = nullptr;
-  uint64_t least_blocked = UINT64_MAX;
+void Scheduler::collect_candidates() {
+  starved_ = nullptr;
+  least_blocked_ = UINT64_MAX;
   candidates_.clear();
   turns_.clear();
   for (const auto& lane : lanes_) {
     if (!lane->entered) continue;
     const State& head = *lane->waiting.front();
-    const bool older = starved == nullptr || head.order < starved->waiting.front()->order;
-    if (head.bypassed >= kBypassMax && older) starved = lane.get();
-    if (lane->failure == Code::kOverloaded) least_blocked = std::min(least_blocked, policy_->served(lane->id()));
+    const uint64_t served = policy_->served(lane->id());
+    const bool older = starved_ == nullptr || head.order < starved_->waiting.front()->order;
+    if (head.bypassed >= kBypassMax && older) starved_ = lane.get();
+    if (lane->failure == Code::kOverloaded) least_blocked_ = std::min(least_blocked_, served);
     if (lane->blocked) continue;
-    candidates_.push_back({.tenant = lane->id(), .order = head.order});
+    candidates_.push_back({.tenant = lane->id(), .order = head.order, .served = served});
     turns_.push_back(lane.get());
   }
-  if (starved != nullptr) return starved->blocked ? nullptr : starved;
+}
+
+// Whose head is tried next; null = nobody's. While somebody with less service waits for room, only requests go ahead
+// that leave their tenant within the bound.
+Scheduler::Lane* Scheduler::next_lane() {
+  if (starved_ != nullptr) return starved_->blocked ? nullptr : starved_;
   while (!candidates_.empty()) {
     const size_t turn = policy_->pick(candidates_);
-    if (may_bypass(*turns_[turn], least_blocked)) return turns_[turn];
-    turns_[turn]->blocked = true;
-    candidates_.erase(candidates_.begin() + static_cast<ptrdiff_t>(turn));
-    turns_.erase(turns_.begin() + static_cast<ptrdiff_t>(turn));
+    Lane* lane = turns_[turn];
+    candidates_[turn] = candidates_.back();
+    candidates_.pop_back();
+    turns_[turn] = turns_.back();
+    turns_.pop_back();
+    if (may_bypass(*lane, least_blocked_)) return lane;
+    lane->blocked = true;
   }
   return nullptr;
 }

@@ -75,6 +75,7 @@ bool Scheduler::secure(State& state) {
     const uint32_t wanted = std::min(std::max(promised + cushion_, length + choice.proposed + 1), most);
     Code room = Code::kQuotaExceeded;
     if (state.lane->n_running == 1 || !over_share(*state.lane, choice.sequence, 0)) {
+      weighed_ = false;
       room = cache_.extend(choice.sequence, wanted);
       if (room != Code::kOk) room = cache_.extend(choice.sequence, std::min(length + 1, most));
     }
@@ -89,6 +90,7 @@ bool Scheduler::secure(State& state) {
 
 // What each tenant holds above its floor, by weight.
 void Scheduler::weigh_lanes() {
+  if (std::exchange(weighed_, true)) return;
   for (const auto& lane : lanes_) lane->excess = 0;
   for (const State* state : running_) {
     Lane& lane = *state->lane;

@@ -57,7 +57,7 @@ void VirtualTokens::forget_equals() {
 }
 
 size_t VirtualTokens::pick(std::span<const Candidate> candidates) const {
-  const auto key = [this](const Candidate& c) { return kMutant == Mutant::kFcfs ? 0 : served(c.tenant, 1, {}); };
+  const auto key = [](const Candidate& c) { return kMutant == Mutant::kFcfs ? 0 : c.served; };
   size_t best = 0;
   uint64_t least = key(candidates[0]);
   for (size_t i = 1; i < candidates.size(); ++i) {

@@ -35,7 +35,8 @@ enum class Return : uint32_t { kFromIdleness = 0, kFromOwnLimit = 1 };
 
 struct Candidate {
   TenantId tenant = TenantId::kNone;
-  uint64_t order = 0;  // of the submission that would be served
+  uint64_t order = 0;   // of the submission that would be served
+  uint64_t served = 0;  // so far, by Policy::served
 };
 
 class Policy {

@@ -107,11 +107,17 @@ Status Scheduler::submit(const Submission& submission) {
     throw;
   }
   load_waiting_.store(++n_waiting_, std::memory_order_relaxed);
+  note_deadline(submission);
   return {};
 }
 
+void Scheduler::note_deadline(const Submission& s) {
+  if (s.deadline_ns != 0) next_deadline_ns_ = std::min(next_deadline_ns_, s.deadline_ns);
+}
+
 void Scheduler::cancel(uint64_t request) {
-  if (State* state = find(request); state != nullptr) state->cancelled = true;
+  State* state = find(request);
+  if (state != nullptr) state->cancelled = some_cancelled_ = true;
 }
 
 void Scheduler::finish(uint64_t request) {
@@ -119,6 +125,7 @@ void Scheduler::finish(uint64_t request) {
 }
 
 void Scheduler::stop_running(State* state) {
+  weighed_ = false;
   std::erase(running_, state);
   n_sequences_ -= state->s.n;
   --state->lane->n_running;
@@ -152,6 +159,9 @@ void Scheduler::end_overdue(uint64_t now_ns) {
     return state->cancelled || state->s.tenant->closed() ||
            (state->s.deadline_ns != 0 && now_ns >= state->s.deadline_ns);
   };
+  bool look = std::exchange(some_cancelled_, false) || now_ns >= next_deadline_ns_;
+  for (const auto& lane : lanes_) look = look || lane->tenant->closed();
+  if (!look) return;
   overdue_.clear();
   std::copy_if(running_.begin(), running_.end(), std::back_inserter(overdue_), overdue);
   for (const auto& lane : lanes_) {
@@ -161,6 +171,8 @@ void Scheduler::end_overdue(uint64_t now_ns) {
     const bool cancelled = state->cancelled || state->s.tenant->closed();
     end(state, cancelled ? EndReason::kCancelled : EndReason::kDeadline, Status());
   }
+  next_deadline_ns_ = UINT64_MAX;
+  for (const auto& [request, state] : requests_) note_deadline(state->s);
 }
 
 // ---- The step
@@ -171,6 +183,7 @@ const BatchPlan& Scheduler::plan(uint64_t now_ns) {
   plan_.started.clear();
   plan_.preempted.clear();
   ++n_plans_;
+  weighed_ = false;
   plan_.n_tokens = plan_.n_rows = plan_.n_prompt_tokens = 0;
   end_overdue(now_ns);
   secure_pages();

@@ -209,6 +209,7 @@ class Scheduler {
   void stop_running(State* state);
   void remove(State* state);
   void end(State* state, EndReason reason, Status failure);
+  void note_deadline(const Submission& s);
   void end_overdue(uint64_t now_ns);
 
   // scheduler/admission.cpp
@@ -217,6 +218,7 @@ class Scheduler {
   void admit();
   bool over_sequences(const Lane& lane, uint32_t more) const;
   void look_at_own_limit(Lane& lane);
+  void collect_candidates();
   Lane* next_lane();
   bool may_bypass(const Lane& lane, uint64_t least_blocked) const;
   Code try_start(State& state, bool* started);
@@ -273,20 +275,25 @@ class Scheduler {
   uint64_t compute_price_ = 1;
   std::array<uint64_t, kv::kMaxGroups> page_prices_{};
   uint64_t lead_ = 0;                                              // of service that a bypass may make
-  std::unordered_map<uint64_t, std::unique_ptr<State>> requests_;  // never iterated: its order is not ours
+  std::unordered_map<uint64_t, std::unique_ptr<State>> requests_;  // its order decides nothing
   std::vector<std::unique_ptr<Lane>> lanes_;                       // in the order of tenant ids
   std::vector<State*> running_;                                    // in the order they started
   std::vector<State*> overdue_;                                    // scratch
   std::vector<Candidate> candidates_;                              // scratch: of a turn,
   std::vector<Lane*> turns_;                                       // and their lanes; of a round of prompts
+  Lane* starved_ = nullptr;                                        // whose head everybody waits for
+  uint64_t least_blocked_ = UINT64_MAX;                            // service of those that wait for room
+  bool weighed_ = false;                                           // Lane::excess is right
   std::vector<uint32_t> wanted_;  // scratch: draft tokens the runs of the plan still wait for
   BatchPlan plan_;
   uint32_t n_waiting_ = 0;
   uint32_t n_sequences_ = 0;  // of the running requests, all their choices from the start
   uint64_t next_order_ = 1;
   uint64_t n_plans_ = 0;
-  uint32_t cushion_ = 1;          // tokens that a borrowing sequence is extended by
-  uint32_t sequences_share_ = 1;  // default ceilings of one tenant of several
+  bool some_cancelled_ = false;
+  uint64_t next_deadline_ns_ = UINT64_MAX;  // the earliest, or an earlier one
+  uint32_t cushion_ = 1;                    // tokens that a borrowing sequence is extended by
+  uint32_t sequences_share_ = 1;            // default ceilings of one tenant of several
   uint64_t pool_share_ = 0;
   std::atomic<uint32_t> load_waiting_{0};
   std::atomic<uint64_t> load_step_ns_{0};
