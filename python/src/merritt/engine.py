@@ -6,14 +6,17 @@ import atexit
 import os
 import pathlib
 import weakref
-from typing import Any, Iterable, Union
+from typing import TYPE_CHECKING, Any, Iterable, Union
 
 from . import _core, _locate
 from ._handle import Handle, html_table, human_bytes
 from ._progress import LoadProgress
 from .errors import MerrittError, NotFoundError
 from .model import KV_TYPES, Model
-from .tenant import Tenant
+from .tenant import Limits, Tenant, core_limits
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 StrPath = Union[str, "os.PathLike[str]"]
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -119,25 +122,11 @@ class Engine(Handle):
             bar.close()
         return Model(core, self)
 
-    def tenant(
-        self,
-        name: str,
-        *,
-        sequences_max: int = 0,
-        queue_max: int = 0,
-        prompt_bytes_max: int = 0,
-        kv_bytes_max: int = 0,
-    ) -> Tenant:
-        """A new tenant with its quotas; zeros are defaults. Two live tenants never share a name."""
-        core = _core.Tenant(
-            self._core,
-            name,
-            sequences_max=sequences_max,
-            queue_max=queue_max,
-            prompt_bytes_max=prompt_bytes_max,
-            kv_bytes_max=kv_bytes_max,
-        )
-        return Tenant(core, name, self)
+    def tenant(self, name: str, **limits: Unpack[Limits]) -> Tenant:
+        """A new tenant with its limits, those of merritt.tenant.Limits. Two live tenants never share a name."""
+        models = tuple(limits.get("models", ()))
+        limits["models"] = models
+        return Tenant(_core.Tenant(self._core, name, core_limits(limits)), name, self, models)
 
     @property
     def backends(self) -> list[dict[str, Any]]:

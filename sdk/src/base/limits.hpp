@@ -13,6 +13,7 @@ inline constexpr uint32_t kEnginesMax = 64;
 inline constexpr uint32_t kObjectsMax = 1u << 18;  // handles of one engine
 inline constexpr uint32_t kModelsMax = 64;
 inline constexpr uint32_t kTenantsMax = 1u << 14;
+inline constexpr uint32_t kTenantWeightMax = 1u << 16;
 inline constexpr uint32_t kThreadsMax = 1024;
 inline constexpr uint32_t kPluginDirsMax = 64;
 inline constexpr uint32_t kPublishersMax = 256;
