@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits and usage of tenants."""
+"""Limits, usage, export and journal of tenants."""
 from __future__ import annotations
+
+import json
+import pathlib
 
 import pytest
 
@@ -38,3 +41,25 @@ def test_a_rate_says_when_to_come_back(engine: merritt.Engine, model: merritt.Mo
             tenant.generate(model, "the", raw=True, max_tokens=1)
         assert 0 < refused.value.retry_after_ms <= 1000
         assert tenant.usage["refusals_by_cause"]["request_rate"] == 1
+
+
+def test_usage_export_and_journal(model_path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with merritt.Engine(threads=1, backends=["reference"]) as engine:
+        engine.open_journal(tmp_path / "usage.journal")
+        model = engine.load(model_path, progress=False)
+        tenant = engine.tenant("acme")
+        tenant.generate(model, "the", raw=True, max_tokens=5, ignore_eos=True).text()
+        usage = tenant.usage
+        assert usage["generated_tokens"] == 5
+        assert usage["finished"]["length"] == 1
+        assert usage["compute_ns"] > 0
+        lines = [json.loads(line) for line in engine.usage_export().splitlines()]
+        assert lines[1]["tenant"] == "acme" and lines[1]["generated_tokens"] == 5
+        assert 'merritt_tenant_generated_tokens_total{tenant="acme"} 5\n' in engine.usage_export("prometheus")
+        with pytest.raises(ValueError, match="prometheus"):
+            engine.usage_export("xml")
+        engine.flush_journal()
+        records = engine.usage_since()
+        assert sum(entry.get("generated_tokens", 0) for record in records for entry in record["tenants"]) == 5
+        assert engine.usage_since(records[-1]["record"]) == []
+        assert "acme" in tenant._repr_html_()

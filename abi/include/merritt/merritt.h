@@ -9,4 +9,5 @@
 #include <merritt/model.h>
 #include <merritt/session.h>
 #include <merritt/tenant.h>
+#include <merritt/usage.h>
 #endif

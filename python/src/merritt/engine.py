@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import pathlib
 import weakref
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 StrPath = Union[str, "os.PathLike[str]"]
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+USAGE_FORMATS = {"json": 0, "prometheus": 1}
 ISA_LEVELS = {"any": 0, "avx2": 1, "avx512": 2, "vnni": 3, "amx": 4}
 
 
@@ -137,6 +139,26 @@ class Engine(Handle):
     def stats(self) -> dict[str, int]:
         """Memory, steps and tokens since the engine was made."""
         return self._core.stats()
+
+    def usage_export(self, format: str = "json") -> str:
+        """What all tenants have used: "json", an object a line, or "prometheus", its text format."""
+        if format not in USAGE_FORMATS:
+            raise ValueError(f"format is {format!r}; one of {', '.join(USAGE_FORMATS)}")
+        return self._core.usage_export(USAGE_FORMATS[format])
+
+    def open_journal(self, path: StrPath) -> None:
+        """From now on, what tenants use is appended to this file, at least once a second."""
+        self._core.open_journal(os.fspath(path))
+
+    def flush_journal(self) -> None:
+        """Brings what is not in the journal yet to disk."""
+        self._core.flush_journal()
+
+    def usage_since(self, after: int = 0) -> list[dict[str, Any]]:
+        """The journal's records after this number, about a megabyte of them at most: {"record", "unix_seconds",
+        "tenants"}. Go on with the number of the last one."""
+        lines, _ = self._core.usage_since(after)
+        return [json.loads(line) for line in lines.splitlines()]
 
     def close(self) -> None:
         """Cancels all requests, ends all models and tenants, and returns every byte."""

@@ -58,6 +58,7 @@ Status Engine::shutdown() {
   wake_.notify_all();
   if (thread.joinable()) thread.join();
   watchdog_->stop();
+  if (const auto journal = this->journal(); journal.ok()) (*journal)->stop();
   return {};
 }
 

@@ -35,6 +35,7 @@
 #include "engine/watchdog.hpp"
 #include "observe/log.hpp"
 #include "secret/secret_bytes.hpp"
+#include "tenant/journal.hpp"
 #include "tenant/registry.hpp"
 #include "tenant/tenant.hpp"
 
@@ -60,6 +61,8 @@ struct ModelLoadOptions {
   std::shared_ptr<const secret::SecretBytes> pack_cache_key;  // null = that of the directory
   std::function<bool(float)> progress;                        // true = cancel
 };
+
+enum class UsageFormat : uint32_t { kJsonLines = 0, kPrometheus = 1 };
 
 struct EngineStats {
   uint32_t threads = 0;
@@ -99,6 +102,11 @@ class Engine {
   // ---- tenants and what they use (engine/tenants.cpp)
   Result<std::shared_ptr<tenant::Tenant>> create_tenant(std::string_view name, const tenant::TenantLimits& limits);
   Status set_limits(tenant::Tenant& tenant, const tenant::TenantLimits& limits);
+  std::string usage_text(UsageFormat format) const;
+  // kFailedPrecondition: this engine has one, or another engine has this one.
+  Status open_journal(const std::string& path);
+  // kFailedPrecondition: there is none. A host that steps the engine itself flushes it at least once a second.
+  Result<std::shared_ptr<tenant::Journal>> journal() const;
 
   // ---- sessions (engine/sessions.cpp)
   Status close_tenant(const std::shared_ptr<tenant::Tenant>& tenant);
@@ -223,6 +231,9 @@ class Engine {
 
   tenant::Registry tenants_;
   std::atomic<uint64_t> next_model_id_{1};
+  mutable std::mutex journal_mutex_;  // guards journal_
+  std::shared_ptr<tenant::Journal> journal_;
+  std::atomic<bool> journal_taken_{false};
 
   mutable std::mutex backends_mutex_;  // guards devices_
   std::vector<std::shared_ptr<backend::Device>> devices_;
