@@ -124,6 +124,10 @@ Result<Record> decode_record(std::span<const std::byte> bytes) {
     if (length >= kNameBytes) return corrupt("a name in it is too long");
     for (uint32_t i = 0; i < length; ++i) to.name += static_cast<char>(entry[8 + i]);
     if (!check_name(to.name).ok()) return corrupt("a name in it is no tenant's");
+    const auto padding = entry.subspan(8 + length, kNameBytes - length);
+    if (std::any_of(padding.begin(), padding.end(), [](std::byte b) { return b != std::byte{0}; })) {
+      return corrupt("there is something behind a name in it");
+    }
     for (uint32_t i = 0; i < kCounters; ++i) to.counts[i] = get<uint64_t>(entry, 8 + kNameBytes + 8 * size_t{i});
   }
   return record;

@@ -86,6 +86,19 @@ TEST_F(JournalTest, NumberingGoesOnInTheNextProcess) {
   EXPECT_EQ(totals_of(path_)["a"], 6u);
 }
 
+// Written by tests/fuzz/make_corpus.py, which knows the layout from its description.
+TEST_F(JournalTest, TheLayoutIsTheOneThatIsDescribed) {
+  write_bytes(path_, bytes_of(std::string(MERRITT_SOURCE_DIR) + "/tests/fuzz/corpus/journal/two_records.journal"));
+  Site site;
+  ASSERT_TRUE(site.open(path_).ok());
+  EXPECT_EQ(site.journal->stats().records, 2u);
+  uint64_t last = 0;
+  const std::string lines = site.journal->read_since(1, 1 << 20, &last).value();
+  EXPECT_NE(lines.find("\"unix_seconds\":1700000000"), std::string::npos) << lines;
+  EXPECT_NE(lines.find("{\"tenant\":\"globex\",\"prompt_tokens\":1,\"cached_tokens\":2,"), std::string::npos) << lines;
+  EXPECT_NE(lines.find("\"error\":27}}]}\n"), std::string::npos) << lines;
+}
+
 TEST_F(JournalTest, OneEngineWritesIt) {
   Site one, other;
   ASSERT_TRUE(one.open(path_).ok());
