@@ -25,7 +25,7 @@ class Bucket {
   // amount 0 = no limit. A bucket that had no limit begins full; else it keeps what it has, as far as it goes in.
   void set(uint64_t amount, uint64_t capacity, uint64_t now_ns);
   bool limited() const { return amount_ != 0; }
-  uint64_t capacity() const { return capacity_; }
+  uint64_t capacity() const { return static_cast<uint64_t>(capacity_ / period_ns_); }
 
   // Whole tokens in it.
   uint64_t level(uint64_t now_ns);
@@ -35,24 +35,25 @@ class Bucket {
   void take(uint64_t n, uint64_t now_ns);
   // The same, to be settled; 0 = nothing to settle.
   uint64_t hold(uint64_t n, uint64_t now_ns);
-  // Ends a hold of which `used` was needed; more than was held counts as all of it. Unknown ones are ignored. Answers
-  // what went back.
-  uint64_t settle(uint64_t hold, uint64_t used, uint64_t now_ns);
+  // Ends a hold of which `used` was needed; more than was held counts as all of it. Unknown ones are ignored.
+  void settle(uint64_t hold, uint64_t used, uint64_t now_ns);
   size_t n_holds() const { return holds_.size(); }
 
  private:
+  __extension__ using Parts = unsigned __int128;  // of a token, which has period_ns_ of them
+
   struct Hold {
     uint64_t id, amount;
-    uint64_t room;  // least of capacity - level since; no later hold has less
+    Parts room;  // least of capacity - level since; no later hold has less
   };
 
+  Parts parts_of(uint64_t tokens) const { return Parts{tokens} * period_ns_; }
   void refill(uint64_t now_ns);
   void note_level();
-  uint64_t room() const { return capacity_ - tokens_ - (part_ != 0 ? 1 : 0); }
 
   const uint64_t period_ns_;
-  uint64_t amount_ = 0, capacity_ = 0;
-  uint64_t tokens_ = 0, part_ = 0;  // tokens_ + part_ / period_ns_
+  uint64_t amount_ = 0;
+  Parts capacity_ = 0, level_ = 0;
   uint64_t refilled_ns_ = 0;
   uint64_t next_hold_ = 1;
   std::vector<Hold> holds_;  // in the order they were taken

@@ -40,7 +40,7 @@ class World {
   }
   uint64_t admitted() const { return admitted_; }
   uint64_t refused() const { return refused_; }
-  uint64_t refused_by_rounding() const { return refused_by_rounding_; }
+  uint64_t refused_needlessly() const { return refused_needlessly_; }
 
  private:
   uint64_t pick(uint64_t n) { return random_() % n; }
@@ -134,11 +134,11 @@ class World {
     take_tokens(twin, job);
     return true;
   }
-  // Ours may refuse for a token less than what the promised bucket has; it may never do the opposite.
+  // Ours may refuse what the promised bucket has, where it was full between two settlements; never the opposite.
   void refused(Twin& twin, const Job& job, uint32_t cause, const Status& status) {
     const uint32_t token_rate = static_cast<uint32_t>(Refusal::kTokenRate);
     if (cause == kRefusals) {
-      ++refused_by_rounding_;
+      ++refused_needlessly_;
       cause = token_rate;
     }
     ++refused_;
@@ -284,7 +284,7 @@ class World {
   std::mt19937_64 random_;
   std::shared_ptr<Archive> archive_ = std::make_shared<Archive>();
   std::vector<Twin> twins_;
-  uint64_t compute_ns_ = 0, admitted_ = 0, refused_ = 0, refused_by_rounding_ = 0;
+  uint64_t compute_ns_ = 0, admitted_ = 0, refused_ = 0, refused_needlessly_ = 0;
 };
 
 TEST(Quotas, OvershootByNothingAndCountEverything) {
@@ -294,7 +294,7 @@ TEST(Quotas, OvershootByNothingAndCountEverything) {
     world.run(100'000);
     EXPECT_GT(world.admitted(), 5'000u);
     EXPECT_GT(world.refused(), 5'000u);
-    EXPECT_LT(world.refused_by_rounding(), world.refused() / 20);
+    EXPECT_LT(world.refused_needlessly(), world.refused() / 20);
   }
 }
 
