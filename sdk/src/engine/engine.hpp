@@ -177,7 +177,7 @@ class Engine {
   void hand_out_decode(Model& model, Request& request, const scheduler::Run& run, std::span<Draw> draws);
   bool commit_run(Model& model, Request& request, const scheduler::Run& run, uint32_t n_tokens);
   void note_progress(Request& request, const scheduler::Run& run, uint32_t n_tokens);
-  void count_prompt(Request& request, uint32_t until);
+  void count_prompt(Request& request, uint32_t fresh);
   void charge_step(Model& model, const scheduler::BatchPlan& plan, uint64_t step_ns);
   bool fork_samples(Model& model, Request& request);
   bool tell(Model& model, Request& request, Draw& draw);

@@ -96,7 +96,7 @@ void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t
   if (run.prompt) {
     for (uint32_t i = 0; i < n_tokens; ++i) session.history.push_back(request.prompt_at(run.prompt_first + i));
     request.eval_rows += run.n_rows;
-    count_prompt(request, run.prompt_first + n_tokens);
+    count_prompt(request, n_tokens);
   } else {
     Choice& choice = request.choices[run.choice];
     for (uint32_t i = 0; run.choice == 0 && i < n_tokens; ++i) session.history.push_back(choice.token_at(i));
@@ -106,13 +106,12 @@ void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t
   session.length = static_cast<uint32_t>(session.history.size());
 }
 
-// A prompt that is run again, because its pages were taken back, is not counted again.
-void Engine::count_prompt(Request& request, uint32_t until) {
-  if (until <= request.prompt_run) return;
+// Of tokens that were not run before: those whose pages were taken back are not counted again.
+void Engine::count_prompt(Request& request, uint32_t fresh) {
   tenant::Tenant& tenant = *request.session->tenant;
-  if (request.prompt_run == 0) tenant.ledger().add(tenant::Counter::kCachedTokens, request.prompt_skip);
-  tenant.add_prompt_tokens(until - request.prompt_run);
-  request.prompt_run = until;
+  if (request.prompt_run == 0 && fresh != 0) tenant.ledger().add(tenant::Counter::kCachedTokens, request.prompt_skip);
+  tenant.add_prompt_tokens(fresh);
+  request.prompt_run += fresh;
 }
 
 // The step's time up to its commit, by the rows of each tenant, in whole nanoseconds that add up to it.

@@ -88,7 +88,7 @@ class Request : public std::enable_shared_from_this<Request> {
   uint64_t id = 0;
   std::vector<Choice> choices;
   uint32_t prompt_skip = 0;     // of params.prompt, what the session's cache held already
-  uint32_t prompt_run = 0;      // of what has to be run, the first ones that have been
+  uint32_t prompt_run = 0;      // of what has to be run, what was, each token once
   uint32_t max_new_tokens = 0;  // max_tokens, or what the context has room for
   uint32_t eval_rows = 0;       // rows of logits handed out
   bool finished = false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tenant/registry.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "base/checked.hpp"
@@ -57,6 +58,12 @@ Status Registry::set_limits(Tenant& tenant, const TenantLimits& limits, uint64_t
   const std::lock_guard lock(mutex_);
   MERRITT_CHECK(check_floors(&tenant, limits.kv_bytes_floor, kv_bytes));
   return tenant.set_limits(limits, now_ns);
+}
+
+uint32_t Registry::n_open() const {
+  const std::lock_guard lock(mutex_);
+  const auto all = alive();
+  return static_cast<uint32_t>(std::count_if(all.begin(), all.end(), [](const auto& t) { return !t->closed(); }));
 }
 
 std::vector<NamedUsage> Registry::usages(Counts* closed) const {

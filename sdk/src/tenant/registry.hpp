@@ -28,6 +28,8 @@ class Registry {
                                          uint64_t now_ns);
   Status set_limits(Tenant& tenant, const TenantLimits& limits, uint64_t kv_bytes, uint64_t now_ns);
 
+  // Of tenants that are not closed.
+  uint32_t n_open() const;
   // Of the tenants that live, in the order they were made. What closed ones and those that are gone have used is added
   // to *closed.
   std::vector<NamedUsage> usages(Counts* closed) const;

@@ -27,7 +27,9 @@ TEST(Registry, ANameIsTakenOnceWhileItsTenantLives) {
   const auto a = registry.create("a", {}, 0, 1).value();
   EXPECT_EQ(registry.create("a", {}, 0, 1).status().code(), Code::kFailedPrecondition);
   EXPECT_EQ(registry.create("a b", {}, 0, 1).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(registry.n_open(), 1u);
   a->close();
+  EXPECT_EQ(registry.n_open(), 0u);
   EXPECT_TRUE(registry.create("a", {}, 0, 1).ok());
 }
 
