@@ -82,6 +82,22 @@ void bind_engine(py::module_& module) {
              return all;
            })
       .def("stats", &stats)
+      .def(
+          "usage_export",
+          [](PyEngine& engine, uint32_t format) {
+            return without_gil([&] { return engine.get().usage_export(static_cast<UsageFormat>(format)); });
+          },
+          py::arg("format"))
+      .def("open_journal",
+           [](PyEngine& engine, const std::string& path) {
+             without_gil([&] { return engine.get().open_journal(path); });
+           })
+      .def("flush_journal", [](PyEngine& engine) { without_gil([&] { return engine.get().flush_journal(); }); })
+      .def("usage_since",
+           [](PyEngine& engine, uint64_t after) {
+             const UsageRecords records = without_gil([&] { return engine.get().usage_since(after); });
+             return py::make_tuple(records.lines, records.last);
+           })
       .def("close", &PyEngine::close);
   module.attr("ENGINE_NO_THREADS") = MERRITT_ENGINE_NO_THREADS;
 }

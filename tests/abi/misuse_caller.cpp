@@ -174,6 +174,12 @@ int32_t MisuseCaller::engine_verb(Verb verb, merritt_error** error) {
       merritt_backend_info info{};
       return merritt_engine_backend_get(engine, draw() % 3, sized(info), error);
     }
+    case Verb::kUsageExport: {
+      char text[64];
+      size_t length = 0;
+      return merritt_engine_usage_export(engine, draw() % 3, text, one_in(4) ? sizeof(text) : 0,
+                                         one_in(8) ? nullptr : &length, error);
+    }
     default: {
       merritt_engine_stats stats{};
       return merritt_engine_stats_get(engine, sized(stats), error);
@@ -291,6 +297,25 @@ int32_t MisuseCaller::tenant_verb(Verb verb, merritt_error** error) {
     case Verb::kTenantDestroy: {
       const auto tenant = pick<merritt_tenant>(HandleKind::kTenant);
       return destroyed(HandleKind::kTenant, tenant, merritt_tenant_destroy(tenant, error));
+    }
+    case Verb::kTenantLimitsSet: {
+      const auto tenant = pick<merritt_tenant>(HandleKind::kTenant);
+      const auto model = static_cast<merritt_model>(pick_beside(tenant, HandleKind::kModel));
+      merritt_tenant_options options{};
+      options.weight = one_in(16) ? draw() : draw() % 9;
+      options.requests_per_second = one_in(8) ? 1 + draw() % 1000 : 0;
+      options.tokens_per_minute = one_in(8) ? 1 + draw() : 0;
+      options.tokens_burst = one_in(8) ? draw() : 0;
+      options.kv_bytes_floor = one_in(16) ? draw() : 0;
+      options.kv_bytes_max = one_in(16) ? draw() : 0;
+      options.output_max = one_in(8) ? draw() % 8 : 0;
+      options.models = one_in(16) ? &model : nullptr;
+      options.n_models = one_in(16) ? draw() % 2 : options.models != nullptr;
+      return merritt_tenant_limits_set(tenant, sized(options), error);
+    }
+    case Verb::kTenantLimitsGet: {
+      merritt_tenant_options options{};
+      return merritt_tenant_limits_get(pick<merritt_tenant>(HandleKind::kTenant), sized(options), error);
     }
     default: {
       merritt_tenant_usage usage{};

@@ -20,9 +20,10 @@ namespace merritt::test {
 
 // clang-format off
 enum class Verb : uint32_t {
-  kEngineCreate, kEngineDestroy, kEngineDrain, kEnginePoll, kEngineStats, kLoadBackend, kLoadBackends, kBackendGet,
+  kEngineCreate, kEngineDestroy, kEngineDrain, kEnginePoll, kEngineStats, kUsageExport,
+  kLoadBackend, kLoadBackends, kBackendGet,
   kModelLoad, kModelDestroy, kModelInfo, kTokenize, kDetokenize, kRenderChat, kEval, kTraceKernels,
-  kTenantCreate, kTenantDestroy, kTenantUsage,
+  kTenantCreate, kTenantDestroy, kTenantLimitsSet, kTenantLimitsGet, kTenantUsage,
   kSessionCreate, kSessionDestroy, kSessionLength, kSessionTruncate, kSessionFork, kSubmit,
   kNext, kCancel, kRequestDestroy, kRequestStats,
   kQueueCreate, kQueueDestroy, kQueueAdd, kQueueRemove, kQueueFd, kQueueNext, kCount
@@ -42,6 +43,7 @@ inline constexpr std::array<VerbPlan, kVerbs> kVerbPlan = {{
     {"engine_drain", 1, 1},
     {"engine_poll", 120, 40},
     {"engine_stats", 120, 500},
+    {"usage_export", 40, 100},
     {"load_backend", 6, 20},
     {"load_backends", 3, 12},
     {"backend_get", 120, 300},
@@ -55,6 +57,8 @@ inline constexpr std::array<VerbPlan, kVerbs> kVerbPlan = {{
     {"trace_kernels", 80, 150},
     {"tenant_create", 120, 400},
     {"tenant_destroy", 40, 150},
+    {"tenant_limits_set", 80, 150},
+    {"tenant_limits_get", 80, 250},
     {"tenant_usage", 160, 600},
     {"session_create", 320, 600},
     {"session_destroy", 160, 500},

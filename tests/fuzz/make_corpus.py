@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of fuzz_gguf, models of a few kilobytes that the reader accepts whole, or those of fuzz_chat_template,
-the templates of tests/golden/chat_templates.json that render, a dozen a file.
+the templates of tests/golden/chat_templates.json that render, a dozen a file, or that of fuzz_journal, a whole journal.
 
 usage: make_corpus.py OUT_FOLDER
-       make_corpus.py --templates OUT_FOLDER"""
+       make_corpus.py --templates OUT_FOLDER
+       make_corpus.py --journal OUT_FOLDER"""
 from __future__ import annotations
 
 import json
 import pathlib
 import struct
 import sys
+import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from make_stories_gguf import ALIGNMENT, BOOL, F32, I32, STRING, U32, pack_field, pack_string  # noqa: E402
@@ -71,7 +73,23 @@ def write_templates(folder: pathlib.Path, per_file: int = 12) -> None:
         (folder / f"goldens_{i // per_file:02d}.jinja").write_bytes("\n".join(texts[i:i + per_file]).encode())
 
 
+def journal(counters: int = 28) -> bytes:
+    """Two records, of one tenant and of two; the layout is in sdk/src/tenant/journal_format.hpp."""
+    head = b"MRTUSAGE" + struct.pack("<IIQ", 1, counters, 0)
+    file = head + struct.pack("<II", zlib.crc32(head), 0)
+    for number, names in enumerate(((b"acme",), (b"acme", b"globex")), 1):
+        entries = b"".join(struct.pack(f"<II64s{counters}Q", len(name), i, name, *range(counters))
+                           for i, name in enumerate(names, 1))
+        start = struct.pack("<4sIQQ", b"MTRC", len(names), number, 1_700_000_000)
+        start += struct.pack("<I", zlib.crc32(start))
+        file += start + struct.pack("<I", zlib.crc32(start + entries)) + entries
+    return file
+
+
 if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "--journal":
+        (pathlib.Path(sys.argv[2]) / "two_records.journal").write_bytes(journal())
+        raise SystemExit(0)
     if len(sys.argv) == 3 and sys.argv[1] == "--templates":
         write_templates(pathlib.Path(sys.argv[2]))
         raise SystemExit(0)

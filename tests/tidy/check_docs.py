@@ -24,8 +24,8 @@ DEFAULTS = {
     "step_tokens_max": ("sdk/src/engine/compiled_model.hpp", r"uint32_t step_tokens_max = (\d+);"),
     "page_tokens": ("sdk/src/engine/compiled_model.hpp", r"uint32_t page_tokens = (\d+);"),
     "kv_bytes": ("sdk/src/engine/compiled_model.cpp", r"kDefaultSequences = (\d+);"),
-    "queue_max": ("sdk/src/tenant/tenant.cpp", r"kQueueDefault = ([^;]+);"),
-    "prompt_bytes_max": ("sdk/src/tenant/tenant.cpp", r"kPromptBytesDefault = ([^;]+);"),
+    "queue_max": ("sdk/src/tenant/limits.cpp", r"kQueueDefault = ([^;]+);"),
+    "prompt_bytes_max": ("sdk/src/tenant/limits.cpp", r"kPromptBytesDefault = ([^;]+);"),
     "max_tokens": ("sdk/src/base/limits.hpp", r"kMaxTokensDefault = ([^;]+);"),
 }
 

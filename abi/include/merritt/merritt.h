@@ -10,4 +10,5 @@
 #include <merritt/queue.h>
 #include <merritt/session.h>
 #include <merritt/tenant.h>
+#include <merritt/usage.h>
 #endif

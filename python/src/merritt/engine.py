@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import pathlib
 import weakref
-from typing import Any, Iterable, Union
+from typing import TYPE_CHECKING, Any, Iterable, Union
 
 from . import _core, _locate
 from ._dispatch import Dispatchers
@@ -14,10 +15,14 @@ from ._handle import Handle, html_table, human_bytes
 from ._progress import LoadProgress
 from .errors import MerrittError, NotFoundError
 from .model import KV_TYPES, Model
-from .tenant import Tenant
+from .tenant import Limits, Tenant, core_limits
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 StrPath = Union[str, "os.PathLike[str]"]
 _open_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+USAGE_FORMATS = {"json": 0, "prometheus": 1}
 ISA_LEVELS = {"any": 0, "avx2": 1, "avx512": 2, "vnni": 3, "amx": 4}
 
 
@@ -124,25 +129,11 @@ class Engine(Handle):
             bar.close()
         return Model(core, self)
 
-    def tenant(
-        self,
-        name: str,
-        *,
-        sequences_max: int = 0,
-        queue_max: int = 0,
-        prompt_bytes_max: int = 0,
-        kv_bytes_max: int = 0,
-    ) -> Tenant:
-        """A new tenant with its quotas; zeros are defaults. Two live tenants never share a name."""
-        core = _core.Tenant(
-            self._core,
-            name,
-            sequences_max=sequences_max,
-            queue_max=queue_max,
-            prompt_bytes_max=prompt_bytes_max,
-            kv_bytes_max=kv_bytes_max,
-        )
-        return Tenant(core, name, self)
+    def tenant(self, name: str, **limits: Unpack[Limits]) -> Tenant:
+        """A new tenant with its limits, those of merritt.tenant.Limits. Two live tenants never share a name."""
+        models = tuple(limits.get("models", ()))
+        limits["models"] = models
+        return Tenant(_core.Tenant(self._core, name, core_limits(limits)), name, self, models)
 
     def poll(self, budget_s: float = 0.0) -> bool:
         """On an engine made with no_threads: runs steps for about so long, one at least. True: there is more to do."""
@@ -161,6 +152,26 @@ class Engine(Handle):
     def stats(self) -> dict[str, int]:
         """Memory, steps and tokens since the engine was made."""
         return self._core.stats()
+
+    def usage_export(self, format: str = "json") -> str:
+        """What all tenants have used: "json", an object a line, or "prometheus", its text format."""
+        if format not in USAGE_FORMATS:
+            raise ValueError(f"format is {format!r}; one of {', '.join(USAGE_FORMATS)}")
+        return self._core.usage_export(USAGE_FORMATS[format])
+
+    def open_journal(self, path: StrPath) -> None:
+        """From now on, what tenants use is appended to this file, at least once a second."""
+        self._core.open_journal(os.fspath(path))
+
+    def flush_journal(self) -> None:
+        """Brings what is not in the journal yet to disk."""
+        self._core.flush_journal()
+
+    def usage_since(self, after: int = 0) -> list[dict[str, Any]]:
+        """The journal's records after this number, about a megabyte of them at most: {"record", "unix_seconds",
+        "tenants"}. Go on with the number of the last one."""
+        lines, _ = self._core.usage_since(after)
+        return [json.loads(line) for line in lines.splitlines()]
 
     def close(self) -> None:
         """Cancels all requests, ends all models and tenants, and returns every byte."""

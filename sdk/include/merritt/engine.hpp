@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <merritt/engine.h>
+#include <merritt/usage.h>
 #include <merritt/model.hpp>
 #include <merritt/queue.hpp>
 #include <merritt/result.hpp>
@@ -31,6 +32,14 @@ enum class LogLevel : uint32_t {
   kInfo = MERRITT_LOG_INFO,
   kWarning = MERRITT_LOG_WARNING,
   kError = MERRITT_LOG_ERROR,
+};
+
+enum class UsageFormat : uint32_t { kJsonLines = MERRITT_USAGE_JSON_LINES, kPrometheus = MERRITT_USAGE_PROMETHEUS };
+
+// Some records of the journal.
+struct UsageRecords {
+  std::string lines{};  // a JSON object each
+  uint64_t last = 0;    // the number of the last one, to go on with
 };
 
 // A publisher whose plugins may be loaded.
@@ -173,6 +182,45 @@ class Engine : public detail::Handle<merritt_engine, merritt_engine_destroy> {
   [[nodiscard]] Result<Queue> queue(Queue::Callback callback = {}) { return Queue::create(raw_, std::move(callback)); }
   [[nodiscard]] Result<Tenant> tenant(std::string_view name, const TenantOptions& options = {}) {
     return Tenant::create(raw_, name, options);
+  }
+
+  // What all tenants have used, for a collector.
+  [[nodiscard]] Result<std::string> usage_export(UsageFormat format) const {
+    std::string text;
+    for (;;) {
+      size_t length = 0;
+      auto got = detail::call([&](merritt_error** e) {
+        return merritt_engine_usage_export(raw_, static_cast<uint32_t>(format), text.data(), text.size(), &length, e);
+      });
+      if (length <= text.size()) {
+        text.resize(length);
+        return got ? Result<std::string>(std::move(text)) : Result<std::string>(std::move(got).error());
+      }
+      text.resize(length + length / 8);  // counters grow meanwhile
+    }
+  }
+  // Writes what is used from now on to a file, see merritt/usage.h.
+  [[nodiscard]] Result<void> open_journal(std::string_view path) {
+    return detail::call(
+        [&](merritt_error** e) { return merritt_engine_journal_open(raw_, path.data(), path.size(), e); });
+  }
+  [[nodiscard]] Result<void> flush_journal() {
+    return detail::call([&](merritt_error** e) { return merritt_engine_journal_flush(raw_, e); });
+  }
+  // The records after number `after`, about a megabyte of them at most; empty lines when there are no more.
+  [[nodiscard]] Result<UsageRecords> usage_since(uint64_t after) const {
+    UsageRecords records;
+    records.lines.resize(size_t{1} << 20);
+    size_t length = 0;
+    auto got = detail::call([&](merritt_error** e) {
+      return merritt_engine_usage_since(raw_, after, records.lines.data(), records.lines.size(), &length, &records.last,
+                                        e);
+    });
+    if (!got) {
+      return std::move(got).error();
+    }
+    records.lines.resize(length);
+    return records;
   }
 
  private:

@@ -101,7 +101,8 @@ Result<uint64_t> message_bytes(const Messages& messages) {
   return bytes;
 }
 
-Result<std::string> render_chat(const engine::Model& model, const Messages& messages) {
+Result<std::string> render_chat(const engine::Model& model, const Messages& messages,
+                                const tokens::RenderBudget& budget, tokens::RenderCost* cost) {
   if (model.chat_template == nullptr) {
     return Status(Code::kUnsupported, model.chat_template_problem.empty()
                                           ? "this model carries no chat template; give the prompt as raw text"
@@ -120,31 +121,45 @@ Result<std::string> render_chat(const engine::Model& model, const Messages& mess
   input.bos_text = model.tokenizer->bos() < 0 ? "" : std::string(model.tokenizer->piece(model.tokenizer->bos()));
   input.eos_text = model.tokenizer->eos() < 0 ? "" : std::string(model.tokenizer->piece(model.tokenizer->eos()));
   std::string text;
-  MERRITT_CHECK(model.chat_template->render(input, tokens::RenderBudget{}, text));
+  MERRITT_CHECK(model.chat_template->render(input, budget, text, cost));
   return text;
 }
 
 namespace {
 
-// Admission has checked the messages; the template may have made more of them.
-Status check_rendered_bytes(const engine::Session& session, size_t bytes) {
-  const uint32_t max = session.tenant->limits().prompt_bytes_max;
-  if (bytes <= max) return {};
-  session.tenant->add_refusal();
-  return Status(Code::kQuotaExceeded, "the rendered conversation has " + std::to_string(bytes) +
-                                          " bytes; prompt_bytes_max of this tenant is " + std::to_string(max));
+// The conversation as a text, at its tenant's cost and within its budget. Admission has checked the messages; the
+// template may have made more of them.
+Result<std::string> render_within(const engine::Session& session, const Messages& messages,
+                                  const tenant::Grant& grant) {
+  tenant::Tenant& tenant = *session.tenant;
+  const tokens::RenderBudget budget{.steps = grant.template_steps_max, .bytes = grant.template_bytes_max};
+  tokens::RenderCost cost;
+  Result<std::string> text = render_chat(*session.model, messages, budget, &cost);
+  tenant.ledger().add(tenant::Counter::kTemplateSteps, cost.steps);
+  if (cost.exceeded) {
+    return tenant.refuse(
+        tenant::Refusal::kTemplate,
+        Status(Code::kQuotaExceeded, std::string(text.status().message()) + "; template_steps_max of this tenant is " +
+                                         std::to_string(grant.template_steps_max) + ", template_bytes_max is " +
+                                         std::to_string(grant.template_bytes_max)));
+  }
+  if (!text.ok() || text->size() <= grant.prompt_bytes_max) return text;
+  return tenant.refuse(tenant::Refusal::kPromptBytes,
+                       Status(Code::kQuotaExceeded, "the rendered conversation has " + std::to_string(text->size()) +
+                                                        " bytes; prompt_bytes_max of this tenant is " +
+                                                        std::to_string(grant.prompt_bytes_max)));
 }
 
 // The prompt's ids, of whichever of text, tokens and messages is given.
-Status read_prompt(const engine::Session& session, const merritt_request_options& options, engine::RequestParams& out) {
+Status read_prompt(const engine::Session& session, const merritt_request_options& options, const tenant::Grant& grant,
+                   engine::RequestParams& out) {
   const engine::Model& model = *session.model;
   if (options.n_tokens != 0) {
     return read_tokens(options.tokens, options.n_tokens, model.file->info.vocabulary, "tokens", out.prompt);
   }
   if (options.n_messages != 0) {
     MERRITT_TRY(const std::string text,
-                render_chat(model, {options.messages, options.n_messages, options.message_stride}));
-    MERRITT_CHECK(check_rendered_bytes(session, text.size()));
+                render_within(session, {options.messages, options.n_messages, options.message_stride}, grant));
     out.conversation = true;
     // The template writes special tokens as text. Templates that write BOS themselves must not get a second one.
     MERRITT_CHECK(model.tokenizer->encode(text, {.add_bos_eos = false, .parse_special = true}, out.prompt));
@@ -245,6 +260,8 @@ Result<tenant::Demand> read_demand(const merritt_request_options* in, merritt_re
   }
   tenant::Demand demand;
   demand.sequences = out.n == 0 ? 1 : out.n;
+  demand.output_default = out.max_tokens == 0;
+  demand.output_tokens = demand.output_default ? limits::kMaxTokensDefault : out.max_tokens;
   if (out.n_messages != 0) {
     MERRITT_TRY(demand.prompt_bytes, message_bytes({out.messages, out.n_messages, out.message_stride}));
   } else if (out.n_tokens != 0) {
@@ -253,6 +270,7 @@ Result<tenant::Demand> read_demand(const merritt_request_options* in, merritt_re
                      std::to_string(limits::kPromptTokensMax));
     }
     demand.prompt_bytes = out.n_tokens * sizeof(int32_t);
+    demand.prompt_tokens = out.n_tokens;
   } else {
     demand.prompt_bytes = out.text_length;
   }
@@ -260,19 +278,20 @@ Result<tenant::Demand> read_demand(const merritt_request_options* in, merritt_re
 }
 
 Result<engine::RequestParams> read_request(const engine::Session& session, const merritt_request_options& options,
-                                           uint64_t now_ns) {
+                                           const tenant::Grant& grant, uint64_t now_ns) {
   constexpr uint32_t kFlags = MERRITT_REQUEST_IGNORE_EOS | MERRITT_REQUEST_ECHO_SPECIAL | MERRITT_REQUEST_PARSE_SPECIAL;
   MERRITT_CHECK(check_flags(options.flags, kFlags, "MERRITT_REQUEST_*"));
   engine::RequestParams out;
   out.ignore_eos = (options.flags & MERRITT_REQUEST_IGNORE_EOS) != 0;
   out.echo_special = (options.flags & MERRITT_REQUEST_ECHO_SPECIAL) != 0;
-  out.max_tokens = options.max_tokens == 0 ? limits::kMaxTokensDefault : options.max_tokens;
+  out.max_tokens = grant.max_tokens;
   out.n = options.n == 0 ? 1 : options.n;
   out.speculate_max = options.speculate_max;
-  out.deadline_ns = options.deadline_ms == 0 ? 0 : now_ns + uint64_t{options.deadline_ms} * 1'000'000;
+  const uint32_t deadline_ms = options.deadline_ms == 0 ? grant.deadline_ms : options.deadline_ms;
+  out.deadline_ns = deadline_ms == 0 ? 0 : now_ns + uint64_t{deadline_ms} * 1'000'000;
   MERRITT_CHECK(read_sampling(*session.model, options, out));
   MERRITT_CHECK(read_stops(*session.model, options, out));
-  MERRITT_CHECK(read_prompt(session, options, out));
+  MERRITT_CHECK(read_prompt(session, options, grant, out));
   return out;
 }
 

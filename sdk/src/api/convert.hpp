@@ -28,13 +28,14 @@ struct Messages {
 };
 // The bytes of roles and contents, without touching them.
 Result<uint64_t> message_bytes(const Messages& messages);
-Result<std::string> render_chat(const engine::Model& model, const Messages& messages);
+Result<std::string> render_chat(const engine::Model& model, const Messages& messages,
+                                const tokens::RenderBudget& budget = {}, tokens::RenderCost* cost = nullptr);
 
 // Copies the options and says what the request asks for; cheap whatever they say.
 Result<tenant::Demand> read_demand(const merritt_request_options* in, merritt_request_options& out);
-// Everything of an admitted request but its queueing: checks fields, renders and tokenises on the caller's thread.
-// Nobody else changes the session meanwhile.
+// Everything of an admitted request but its queueing: checks fields, renders and tokenises on the caller's thread,
+// within what it was granted. Nobody else changes the session meanwhile.
 Result<engine::RequestParams> read_request(const engine::Session& session, const merritt_request_options& options,
-                                           uint64_t now_ns);
+                                           const tenant::Grant& grant, uint64_t now_ns);
 
 }  // namespace merritt::api

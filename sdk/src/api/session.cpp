@@ -100,7 +100,7 @@ int32_t merritt_session_submit(merritt_session handle, const merritt_request_opt
     MERRITT_TRY(engine::Admission admission, found.engine().admit(found.object, demand));
     MERRITT_TRY(auto place, Place<merritt_request>::reserve(found.pin));
     auto object = std::make_shared<RequestObject>();
-    MERRITT_TRY(engine::RequestParams params, read_request(*found, own, now_ns));
+    MERRITT_TRY(engine::RequestParams params, read_request(*found, own, admission.grant(), now_ns));
     MERRITT_TRY(object->request, found.engine().submit(std::move(admission), std::move(params)));
     *out = place.publish(object);
     if (!is_orphan(*found)) return {};

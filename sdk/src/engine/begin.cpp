@@ -39,6 +39,7 @@ void Engine::fail_begin(const std::shared_ptr<Request>& request, Status failure)
     return;
   }
   request->finished = true;
+  settle(*request, FinishReason::kError);
   request->stats.finish_reason = static_cast<uint32_t>(FinishReason::kError);
   session.busy = false;
   request->stream.end(FinishReason::kError, std::move(failure), steps_);
@@ -57,7 +58,9 @@ Status Engine::place(Model& model, Request& request) {
   const bool eval = request.params.eval.logits != nullptr;
   const uint32_t prompt_tokens = static_cast<uint32_t>(request.params.prompt.size()) - request.prompt_skip;
   const uint32_t length = session.length + prompt_tokens;
-  request.max_new_tokens = eval ? 0 : std::min(request.params.max_tokens, model.context_max - length);
+  const uint32_t own_max = request.grant.context_max == 0 ? model.context_max : request.grant.context_max;
+  const uint32_t context_max = std::min(model.context_max, own_max);
+  request.max_new_tokens = eval ? 0 : std::min(request.params.max_tokens, context_max - length);
   request.stats.cached_tokens = request.prompt_skip;
 
   scheduler::Submission submission;

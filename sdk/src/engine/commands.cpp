@@ -77,6 +77,7 @@ Status Engine::shutdown() {
   }
   wake_queues();
   for (const auto& queue : queues()) queue->close();
+  if (const auto journal = this->journal(); journal.ok()) (*journal)->stop();
   return {};
 }
 

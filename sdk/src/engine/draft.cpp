@@ -39,6 +39,9 @@ void Engine::note_draft(Request& request, Choice& choice, uint32_t drafted, uint
   choice.lookup->learn(drafted, accepted);
   request.stats.draft_tokens.fetch_add(drafted);
   request.stats.draft_tokens_accepted.fetch_add(accepted);
+  tenant::Ledger& ledger = request.session->tenant->ledger();
+  ledger.add(tenant::Counter::kDraftTokens, drafted);
+  ledger.add(tenant::Counter::kDraftTokensAccepted, accepted);
   draft_tokens_.fetch_add(drafted);
   draft_tokens_accepted_.fetch_add(accepted);
 }

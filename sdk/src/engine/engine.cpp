@@ -45,6 +45,7 @@ EngineStats Engine::stats() const {
   stats.kv_bytes = ledger_->held(backend::MemoryKind::kKv) + ledger_->held(backend::MemoryKind::kKvHot);
   stats.weight_bytes = ledger_->held(backend::MemoryKind::kWeights);
   stats.steps = steps_;
+  stats.step_ns = step_ns_;
   stats.prompt_tokens = prompt_tokens_;
   stats.generated_tokens = generated_tokens_;
   stats.steps_mixed = steps_mixed_;

@@ -37,6 +37,8 @@
 #include "engine/watchdog.hpp"
 #include "observe/log.hpp"
 #include "secret/secret_bytes.hpp"
+#include "tenant/journal.hpp"
+#include "tenant/registry.hpp"
 #include "tenant/tenant.hpp"
 
 namespace merritt::engine {
@@ -63,12 +65,15 @@ struct ModelLoadOptions {
   std::function<bool(float)> progress;                        // true = cancel
 };
 
+enum class UsageFormat : uint32_t { kJsonLines = 0, kPrometheus = 1 };
+
 struct EngineStats {
   uint32_t threads = 0;
   uint64_t memory_bytes = 0, memory_bytes_peak = 0, kv_bytes = 0, weight_bytes = 0;
   uint64_t steps = 0, prompt_tokens = 0, generated_tokens = 0, steps_mixed = 0;
   uint64_t draft_tokens = 0, draft_tokens_accepted = 0, preemptions = 0;
   uint64_t requests_running = 0, requests_waiting = 0;
+  uint64_t step_ns = 0;
 };
 
 class Engine {
@@ -99,8 +104,16 @@ class Engine {
   Result<std::shared_ptr<Model>> load_model(ModelLoadOptions options);
   Status unload_model(const std::shared_ptr<Model>& model);
 
-  // ---- tenants and sessions (engine/sessions.cpp)
+  // ---- tenants and what they use (engine/tenants.cpp)
   Result<std::shared_ptr<tenant::Tenant>> create_tenant(std::string_view name, const tenant::TenantLimits& limits);
+  Status set_limits(tenant::Tenant& tenant, const tenant::TenantLimits& limits);
+  std::string usage_text(UsageFormat format) const;
+  // kFailedPrecondition: this engine has one, or another engine has this one.
+  Status open_journal(const std::string& path);
+  // kFailedPrecondition: there is none. A host that steps the engine itself flushes it at least once a second.
+  Result<std::shared_ptr<tenant::Journal>> journal() const;
+
+  // ---- sessions (engine/sessions.cpp)
   Status close_tenant(const std::shared_ptr<tenant::Tenant>& tenant);
   Result<std::shared_ptr<Session>> open_session(std::shared_ptr<tenant::Tenant> tenant, std::shared_ptr<Model> model);
   Status close_session(const std::shared_ptr<Session>& session);
@@ -109,7 +122,7 @@ class Engine {
 
   // ---- requests (engine/submit.cpp)
   // What is decided without looking at the prompt: the session is claimed, the tenant's quota taken.
-  Result<Admission> admit(const std::shared_ptr<Session>& session, const tenant::Demand& demand);
+  Result<Admission> admit(const std::shared_ptr<Session>& session, tenant::Demand demand);
   Result<std::shared_ptr<Request>> submit(Admission admission, RequestParams params);
   // Both, for a prompt that is tokens already.
   Result<std::shared_ptr<Request>> submit(const std::shared_ptr<Session>& session, RequestParams params);
@@ -135,6 +148,7 @@ class Engine {
   using Command = std::function<void()>;
 
   Engine() = default;
+  uint64_t kv_capacity() const;
   bool on_step_thread() const { return step_thread_id_.load() == std::this_thread::get_id(); }
   // The devices of the backend called `id`, or all in the order of preference.
   Result<std::vector<std::shared_ptr<backend::Device>>> devices_for(const std::string& id) const;
@@ -146,7 +160,7 @@ class Engine {
   Status call(std::function<Status()> command);
   void run_posted(std::vector<Command>& commands) noexcept;
   Status attach_model(const std::shared_ptr<Model>& model);
-  void count_tenants();  // under mutex_
+  void count_tenants();
   Status check_not_draining() const;
 
   // ---- without threads, and queues (engine/poll.cpp)
@@ -155,6 +169,7 @@ class Engine {
   void run_inbox() noexcept;
   void wake_queues() noexcept;
   void deliver_completions();
+  void write_journal_if_due();
   std::vector<std::shared_ptr<CompletionQueue>> queues() const;
 
   // ---- the step thread (engine/step.cpp, look.cpp, begin.cpp, hand_out.cpp, finish.cpp)
@@ -195,6 +210,8 @@ class Engine {
   void hand_out_decode(Model& model, Request& request, const scheduler::Run& run, std::span<Draw> draws);
   bool commit_run(Model& model, Request& request, const scheduler::Run& run, uint32_t n_tokens);
   void note_progress(Request& request, const scheduler::Run& run, uint32_t n_tokens);
+  void count_prompt(Request& request, uint32_t fresh);
+  void charge_step(Model& model, const scheduler::BatchPlan& plan, uint64_t step_ns);
   bool fork_samples(Model& model, Request& request);
   bool tell(Model& model, Request& request, Draw& draw);
   void give(Model& model, Request& request, Draw& draw);
@@ -207,6 +224,7 @@ class Engine {
   void end_choice(Model& model, Request& request, uint32_t choice_index, FinishReason reason, uint64_t step_number);
   void fail_request(Model& model, uint64_t id, Status failure) noexcept;
   void finish_request(Model& model, Request& request, FinishReason reason, Status failure) noexcept;
+  void settle(const Request& request, FinishReason reason) noexcept;
   void finish_choice(Model& model, Request& request, uint32_t choice_index, FinishReason reason) noexcept;
   void end_planned(Model& model, const scheduler::BatchPlan& plan);
   void mark_started(Model& model, const scheduler::BatchPlan& plan, uint64_t now);
@@ -245,14 +263,18 @@ class Engine {
   std::atomic<bool> abandoned_{false};
   std::atomic<std::thread::id> step_thread_id_{};
 
+  tenant::Registry tenants_;
+  std::atomic<uint64_t> next_model_id_{1};
+  mutable std::mutex journal_mutex_;  // guards journal_
+  std::shared_ptr<tenant::Journal> journal_;
+  std::atomic<bool> journal_taken_{false};
+
   mutable std::mutex backends_mutex_;  // guards devices_
   std::vector<std::shared_ptr<backend::Device>> devices_;
 
   mutable std::mutex mutex_;  // guards all down to the blank line
   std::condition_variable wake_;
   std::vector<Command> inbox_;
-  std::vector<std::weak_ptr<tenant::Tenant>> tenants_;
-  uint32_t next_tenant_id_ = 1;
   bool stopping_ = false;
   std::condition_variable quiet_;  // while draining: nothing runs and nothing waits
   bool step_thread_runs_ = false;
@@ -276,7 +298,7 @@ class Engine {
   bool idle_turn_ = false;  // the last turn over all models ran nothing
 
   std::atomic<uint64_t> steps_{0}, prompt_tokens_{0}, generated_tokens_{0}, steps_mixed_{0};
-  std::atomic<uint64_t> draft_tokens_{0}, draft_tokens_accepted_{0}, preemptions_{0};
+  std::atomic<uint64_t> draft_tokens_{0}, draft_tokens_accepted_{0}, preemptions_{0}, step_ns_{0};
   std::atomic<uint64_t> requests_running_{0}, requests_waiting_{0};
 };
 

@@ -59,10 +59,18 @@ void Engine::finish_request(Model& model, Request& request, FinishReason reason,
   request.stats.pages_freed = static_cast<uint32_t>(free_pages(*model.cache) - pages);
   request.stats.kv_bytes_released = claimed - std::min<uint64_t>(claimed, account.claimed_bytes);
   if (request.stats.finish_reason == 0) request.stats.finish_reason = static_cast<uint32_t>(reason);
+  settle(request, reason);
   const std::shared_ptr<Request> keep = request.shared_from_this();
   model.requests.erase(request.id);
   request.session->busy = false;
   request.stream.end(reason, std::move(failure), steps_);
+}
+
+// What was held for the request and not used is its tenant's again, before anybody learns of the end.
+void Engine::settle(const Request& request, FinishReason reason) noexcept {
+  tenant::Tenant& tenant = *request.session->tenant;
+  tenant.add_finished(static_cast<uint32_t>(reason));
+  tenant.settle(request.grant, uint64_t{request.prompt_run} + request.stats.generated_tokens, now_ns());
 }
 
 // A choice that ends before its own end: its tokens were reported, so text held back for a character or a stop string

@@ -103,7 +103,7 @@ void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t
     fresh = end - std::min(end, std::max(end - n_tokens, session.length.load()));
     for (uint32_t i = end - fresh; i < end; ++i) session.history.push_back(request.prompt_at(i));
     request.eval_rows += run.n_rows;
-    session.tenant->add_prompt_tokens(fresh);
+    count_prompt(request, fresh);
   } else if (run.replay) {
     fresh = 0;
   } else {
@@ -115,6 +115,26 @@ void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t
   (run.token_class == kv::TokenClass::kPrompt ? prompt_tokens_ : generated_tokens_).fetch_add(fresh);
   session.length = static_cast<uint32_t>(session.history.size());
   if (!session.cold.empty() && session.model->cache->length(session.sequence) == session.length) session.cold.clear();
+}
+
+// Of tokens that were not run before: those whose pages were taken back are not counted again.
+void Engine::count_prompt(Request& request, uint32_t fresh) {
+  tenant::Tenant& tenant = *request.session->tenant;
+  if (request.prompt_run == 0 && fresh != 0) tenant.ledger().add(tenant::Counter::kCachedTokens, request.prompt_skip);
+  tenant.add_prompt_tokens(fresh);
+  request.prompt_run += fresh;
+}
+
+// The step's time up to its commit, by the rows of each tenant, in whole nanoseconds that add up to it.
+void Engine::charge_step(Model& model, const scheduler::BatchPlan& plan, uint64_t step_ns) {
+  uint64_t rows = 0, charged = 0;
+  for (const scheduler::Run& run : plan.runs) {
+    rows += run.n_tokens;
+    const uint64_t until = tenant::share_until(step_ns, rows, plan.n_tokens);
+    model.requests.at(run.request)->session->tenant->ledger().add(tenant::Counter::kComputeNs, until - charged);
+    charged = until;
+  }
+  step_ns_.fetch_add(charged);
 }
 
 // The other samples share the prompt's pages from here on.
@@ -142,7 +162,6 @@ bool Engine::tell(Model& model, Request& request, Draw& draw) {
   request.stats.first_token_ns.compare_exchange_strong(unset, now);
   request.stats.last_token_ns = now;
   request.stats.generated_tokens.fetch_add(1);
-  request.session->tenant->add_generated_tokens(1);
   ++choice.generated;
 
   Event& event = draw.event;
@@ -179,6 +198,7 @@ void Engine::give(Model& model, Request& request, Draw& draw) {
                                                " events of this request were not read; read them as they come"));
     return;
   }
+  request.session->tenant->add_generated_tokens(1);  // not before it was handed out
   if (draw.reason != FinishReason::kNone) end_choice(model, request, draw.choice, draw.reason, step_number);
 }
 

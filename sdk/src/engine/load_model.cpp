@@ -108,6 +108,7 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   limits.rows_max = options.compile.rows_max;
   limits.draft_rows_max = kDraftRows;
   model->scheduler = std::make_unique<scheduler::Scheduler>(limits, *model->cache, policy_);
+  model->id = next_model_id_.fetch_add(1);
   model->context_max = options.compile.context_max;
   model->sequences_max = options.compile.sequences_max;
   model->file->release_metadata();

@@ -30,6 +30,7 @@ class Model {
   Model& operator=(const Model&) = delete;
 
   // Immutable after load.
+  uint64_t id = 0;  // in this engine; never used twice
   std::unique_ptr<model::ModelFile> file;
   std::unique_ptr<tokens::Tokenizer> tokenizer;
   std::unique_ptr<tokens::ChatTemplate> chat_template;  // null = none

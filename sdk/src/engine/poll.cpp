@@ -108,6 +108,7 @@ Result<bool> Engine::poll_once() {
   }
   wake_queues();
   try {
+    write_journal_if_due();
     deliver_completions();
   } catch (...) {
     polling_ = std::thread::id();

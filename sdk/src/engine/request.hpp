@@ -16,6 +16,7 @@
 #include "kv/cache.hpp"
 #include "sampling/prompt_lookup.hpp"
 #include "sampling/sampler.hpp"
+#include "tenant/tenant.hpp"
 #include "tokens/detokenizer.hpp"
 #include "tokens/stop.hpp"
 
@@ -81,6 +82,7 @@ class Request : public std::enable_shared_from_this<Request> {
 
   const RequestParams params;
   const std::shared_ptr<Session> session;
+  tenant::Grant grant;  // immutable once it is queued
   Stream stream;
   RequestStats stats;
   std::atomic<bool> cancelled{false};
@@ -90,6 +92,7 @@ class Request : public std::enable_shared_from_this<Request> {
   std::vector<Choice> choices;
   uint32_t first_position = 0;  // of the tokens to run, in the session's history
   uint32_t prompt_skip = 0;     // of params.prompt, what the session's cache held already
+  uint32_t prompt_run = 0;      // of what has to be run, what was, each token once
   uint32_t max_new_tokens = 0;  // max_tokens, or what the context has room for
   uint32_t eval_rows = 0;       // rows of logits handed out
   bool finished = false;

@@ -55,26 +55,29 @@ class SessionClaim {
   std::shared_ptr<Session> session_;
 };
 
-// What a request has before it costs anything: its session, and a place in its tenant's queue. Both go back at the end
-// of the scope unless the request was queued.
+// What a request has before it costs anything: its session, a place in its tenant's queue and what it may use. All of
+// it goes back at the end of the scope unless the request was queued.
 class Admission {
  public:
-  Admission(SessionClaim claim, std::shared_ptr<tenant::Tenant> tenant)
-      : claim_(std::move(claim)), tenant_(std::move(tenant)) {}
+  Admission(SessionClaim claim, std::shared_ptr<tenant::Tenant> tenant, const tenant::Grant& grant)
+      : claim_(std::move(claim)), tenant_(std::move(tenant)), grant_(grant) {}
   Admission(Admission&& other) noexcept = default;
   Admission& operator=(Admission&&) = delete;
   ~Admission() {
-    if (tenant_ != nullptr) tenant_->withdraw();
+    if (tenant_ != nullptr) tenant_->withdraw(grant_, os::monotonic_ns());
   }
   const std::shared_ptr<Session>& session() const { return claim_.session(); }
+  tenant::Grant& grant() { return grant_; }
   void hand_over() {  // scheduler and step thread account for it from here on
     claim_.hand_over();
+    tenant_->accept();
     tenant_.reset();
   }
 
  private:
   SessionClaim claim_;
   std::shared_ptr<tenant::Tenant> tenant_;
+  tenant::Grant grant_;
 };
 
 }  // namespace merritt::engine

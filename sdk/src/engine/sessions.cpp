@@ -9,42 +9,15 @@
 
 namespace merritt::engine {
 
-Result<std::shared_ptr<tenant::Tenant>> Engine::create_tenant(std::string_view name,
-                                                              const tenant::TenantLimits& limits) {
-  const std::lock_guard lock(mutex_);
-  MERRITT_TRY(std::shared_ptr<tenant::Tenant> created,
-              tenant::Tenant::create(static_cast<TenantId>(next_tenant_id_), name, limits));
-  ++next_tenant_id_;
-  std::erase_if(tenants_, [](const auto& weak) { return weak.expired(); });
-  for (const auto& weak : tenants_) {
-    const auto other = weak.lock();
-    if (other != nullptr && !other->closed() && other->name() == name) {
-      return Status(Code::kFailedPrecondition, "a tenant named " + std::string(name) + " lives in this engine already");
-    }
-  }
-  if (tenants_.size() >= limits::kTenantsMax) {
-    return Status(Code::kOverloaded, "this engine has " + std::to_string(tenants_.size()) +
-                                         " tenants, as many as it may: destroy one first");
-  }
-  tenants_.push_back(created);
-  count_tenants();
-  return created;
-}
-
+// Under a lock, so that the count that comes last is the one that stays.
 void Engine::count_tenants() {
-  const auto lives = [](const auto& weak) {
-    const auto tenant = weak.lock();
-    return tenant != nullptr && !tenant->closed();
-  };
-  policy_->set_tenants(static_cast<uint32_t>(std::count_if(tenants_.begin(), tenants_.end(), lives)));
+  const std::lock_guard lock(mutex_);
+  policy_->set_tenants(tenants_.n_open());
 }
 
 Status Engine::close_tenant(const std::shared_ptr<tenant::Tenant>& tenant) {
   tenant->close();
-  {
-    const std::lock_guard lock(mutex_);
-    count_tenants();
-  }
+  count_tenants();
   return call([this, &tenant]() -> Status {  // evaluations run on sessions without a handle
     for (const auto& model : models_) {
       std::vector<std::shared_ptr<Request>> running;
@@ -61,6 +34,7 @@ Result<std::shared_ptr<Session>> Engine::open_session(std::shared_ptr<tenant::Te
                                                       std::shared_ptr<Model> model) {
   if (tenant->closed()) return Status(Code::kNotFound, "the tenant was destroyed");
   if (model->closed) return Status(Code::kNotFound, "the model was destroyed");
+  MERRITT_CHECK(tenant->check_model(model->id));
   auto session = std::make_shared<Session>(std::move(tenant), std::move(model));
   session->tenant->session_opened();
   return session;

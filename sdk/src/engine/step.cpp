@@ -79,6 +79,7 @@ bool Engine::step(Model& model) {
     handle_step_failure(model, plan, std::move(outcome), MRT_BLAST_PROGRAM, UINT32_MAX);
     return true;
   }
+  charge_step(model, plan, now_ns() - began_ns);
   hand_out(model, plan, step_number);
   model.scheduler->step_done(now_ns() - began_ns);
   publish_load();

@@ -10,15 +10,23 @@ namespace merritt::engine {
 namespace {
 
 // A prompt that does not fit is an error with both numbers, never cut.
-Status check_length(const Session& session, const RequestParams& params) {
+Status check_length(const Session& session, const RequestParams& params, const tenant::Grant& grant) {
   const uint64_t cached = params.conversation ? 0 : session.length.load();
   const uint64_t total = cached + params.prompt.size();
   const bool eval = params.eval.logits != nullptr;
   const uint64_t max = session.model->context_max;
   if (params.prompt.empty()) return Status(Code::kInvalidArgument, "the prompt is empty");
-  if (total + (eval ? 0 : 1) <= max) return {};
+  const uint64_t wanted = total + (eval ? 0 : 1);
+  const bool tenant_allows = grant.context_max == 0 || wanted <= grant.context_max;
+  if (wanted <= max && tenant_allows) return {};
   std::string text = "the prompt has " + std::to_string(params.prompt.size()) + " tokens";
   if (cached != 0) text += " and the session " + std::to_string(cached);
+  if (wanted <= max) {
+    return session.tenant->refuse(
+        tenant::Refusal::kContext,
+        Status(Code::kQuotaExceeded, text + "; the tenant's context_max is " + std::to_string(grant.context_max) +
+                                         " and one generated token must fit too"));
+  }
   return Status(Code::kInvalidArgument, text + "; context_max of this model is " + std::to_string(max) +
                                             " and one generated token must fit too");
 }
@@ -67,7 +75,7 @@ Result<SessionClaim> SessionClaim::take(std::shared_ptr<Session> session) {
   return SessionClaim(std::move(session));
 }
 
-Result<Admission> Engine::admit(const std::shared_ptr<Session>& session, const tenant::Demand& demand) {
+Result<Admission> Engine::admit(const std::shared_ptr<Session>& session, tenant::Demand demand) {
   const Model& model = *session->model;
   MERRITT_CHECK(check_not_draining());
   if (model.closed) return Status(Code::kNotFound, "the model was destroyed");
@@ -81,24 +89,37 @@ Result<Admission> Engine::admit(const std::shared_ptr<Session>& session, const t
                                               std::to_string(model.sequences_max));
   }
   MERRITT_TRY(SessionClaim claim, SessionClaim::take(session));
-  MERRITT_CHECK(session->tenant->admit(demand, model.scheduler->load()));
-  return Admission(std::move(claim), session->tenant);
+  demand.model = model.id;
+  demand.context_max = model.context_max;
+  MERRITT_TRY(const tenant::Grant grant, session->tenant->admit(demand, model.scheduler->load(), now_ns()));
+  return Admission(std::move(claim), session->tenant, grant);
 }
 
 Result<std::shared_ptr<Request>> Engine::submit(Admission admission, RequestParams params) {
   auto request = std::make_shared<Request>(std::move(params), admission.session());
-  MERRITT_CHECK(check_length(*request->session, request->params));
+  tenant::Tenant& tenant = *request->session->tenant;
+  MERRITT_CHECK(check_length(*request->session, request->params, admission.grant()));
+  MERRITT_CHECK(tenant.charge(
+      admission.grant(), {.sequences = request->params.n, .prompt_tokens = request->params.prompt.size()}, now_ns()));
+  request->grant = admission.grant();
   if (request->params.eval.logits == nullptr) request->choices.resize(request->params.n);
   request->stats.submitted_ns = now_ns();
   request->stats.prompt_tokens = static_cast<uint32_t>(request->params.prompt.size());
-  MERRITT_CHECK(post([this, request] { begin(request); }));
+  if (Status posted = post([this, request] { begin(request); }); !posted.ok()) {
+    if (posted.code() == Code::kOverloaded) tenant.add_refusal(tenant::Refusal::kOverload);
+    return posted;
+  }
   admission.hand_over();
   return request;
 }
 
 Result<std::shared_ptr<Request>> Engine::submit(const std::shared_ptr<Session>& session, RequestParams params) {
-  MERRITT_TRY(Admission admission,
-              admit(session, {.prompt_bytes = params.prompt.size() * sizeof(int32_t), .sequences = params.n}));
+  tenant::Demand demand;
+  demand.prompt_bytes = params.prompt.size() * sizeof(int32_t);
+  demand.prompt_tokens = params.prompt.size();
+  demand.sequences = params.n;
+  demand.output_tokens = params.eval.logits != nullptr ? 0 : params.max_tokens;
+  MERRITT_TRY(Admission admission, admit(session, demand));
   return submit(std::move(admission), std::move(params));
 }
 

@@ -47,7 +47,7 @@ Status Cache::check_possible(const KvAccount& account, const Reservation& r) con
                                               std::to_string(shape.n_pages) +
                                               "; ask for fewer tokens or give the model more kv_bytes");
   }
-  const uint64_t bytes = bytes_needed(r), limit = account.limit_bytes.load(std::memory_order_relaxed);
+  const uint64_t bytes = bytes_needed(r), limit = account.hard_limit();
   if (limit == 0 || bytes <= limit) return {};
   return Status(Code::kQuotaExceeded, "the request needs " + std::to_string(bytes) +
                                           " bytes of KV; the tenant's ceiling is " + std::to_string(limit));
@@ -132,7 +132,7 @@ Code Cache::room_of(const KvAccount& account, const Change& change, const GroupP
     if (room == Room::kAll && more > left && more > 0) return Code::kOverloaded;
   }
   const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
-  const uint64_t limit = account.limit_bytes.load(std::memory_order_relaxed);
+  const uint64_t limit = account.hard_limit();
   const bool within = limit == 0 || bytes <= 0 || static_cast<uint64_t>(claimed) <= limit;
   return within ? Code::kOk : Code::kQuotaExceeded;
 }
@@ -152,7 +152,7 @@ Status Cache::check_room(const KvAccount& account, const Change& change, const G
                                          std::to_string(shape.n_pages) + " are neither held nor promised");
   }
   const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
-  const uint64_t limit = account.limit_bytes.load(std::memory_order_relaxed);
+  const uint64_t limit = account.hard_limit();
   return Status(Code::kQuotaExceeded, "the tenant's KV ceiling is " + std::to_string(limit) +
                                           " bytes; with this it would need " + std::to_string(claimed));
 }

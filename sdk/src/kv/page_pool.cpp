@@ -36,14 +36,14 @@ Status PagePool::allocate(KvAccount& account, uint32_t n, std::vector<uint32_t>*
     pages_[page] = {.account = &account, .bytes_of = account.tenant, .references = 1};
     out->push_back(page);
   }
-  account.held_bytes.fetch_add(n * shape_.page_bytes, std::memory_order_relaxed);
+  account.hold(static_cast<int64_t>(n * shape_.page_bytes));
   return {};
 }
 
 bool PagePool::drop(uint32_t page) {
   Page& p = pages_[page];
   if (--p.references != 0) return false;
-  p.account->held_bytes.fetch_sub(shape_.page_bytes, std::memory_order_relaxed);
+  p.account->hold(-static_cast<int64_t>(shape_.page_bytes));
   p.account = nullptr;
   free_.push_back(page);
   return true;

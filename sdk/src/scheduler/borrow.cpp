@@ -12,6 +12,7 @@ namespace merritt::scheduler {
 namespace {
 
 constexpr uint32_t kPreemptedMax = 4;
+constexpr uint64_t kBurst = uint64_t{1} << 63;  // more than any excess: who is above its ceiling gives first
 
 }  // namespace
 
@@ -98,6 +99,7 @@ void Scheduler::weigh_lanes() {
     const uint64_t floor = lane.tenant->kv_account()->floor_bytes.load(std::memory_order_relaxed);
     const uint64_t claimed = cache_.claimed_by_owner(state->s.sequence);
     lane.excess = (claimed - std::min(claimed, floor)) / weight_of(*lane.tenant) + 1;
+    if (lane.tenant->kv_account()->in_burst()) lane.excess |= kBurst;
   }
 }
 

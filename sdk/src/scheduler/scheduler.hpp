@@ -50,10 +50,7 @@ struct Limits {
 enum class Rows : uint32_t { kLast = 0, kAll = 1 };  // of the prompt
 
 // The one place where a weight is read: it may change while requests run, and the next charge is made with the new one.
-inline uint32_t weight_of(const tenant::Tenant& tenant) {
-  const uint32_t weight = tenant.limits().weight;
-  return weight == 0 ? 1 : weight;
-}
+inline uint32_t weight_of(const tenant::Tenant& tenant) { return tenant.weight(); }
 
 struct Submission {
   uint64_t request = 0;              // the caller's number, not 0, unique among the live ones

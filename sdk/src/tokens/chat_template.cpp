@@ -19,8 +19,12 @@ Result<std::unique_ptr<ChatTemplate>> ChatTemplate::compile(std::string_view sou
   return std::unique_ptr<ChatTemplate>(new ChatTemplate(std::move(program)));
 }
 
-Status ChatTemplate::render(const ChatInput& input, const RenderBudget& budget, std::string& out) const {
-  MERRITT_TRY(const std::string text, TemplateRenderer(program_->syntax, input, budget).run());
+Status ChatTemplate::render(const ChatInput& input, const RenderBudget& budget, std::string& out,
+                            RenderCost* cost) const {
+  TemplateRenderer renderer(program_->syntax, input, budget);
+  auto rendered = renderer.run();
+  if (cost != nullptr) *cost = {.steps = renderer.meter().spent(), .exceeded = renderer.meter().exceeded()};
+  MERRITT_TRY(const std::string text, std::move(rendered));
   out += text;
   return {};
 }

@@ -34,6 +34,12 @@ struct RenderBudget {
   uint64_t bytes = uint64_t{64} << 20;  // of output, and of every intermediate string
 };
 
+// What one rendering has cost.
+struct RenderCost {
+  uint64_t steps = 0;
+  bool exceeded = false;  // it failed for its budget
+};
+
 class ChatTemplate {
  public:
   static Result<std::unique_ptr<ChatTemplate>> compile(std::string_view source);
@@ -41,8 +47,9 @@ class ChatTemplate {
   ChatTemplate(const ChatTemplate&) = delete;
   ChatTemplate& operator=(const ChatTemplate&) = delete;
 
-  // Appends to out. raise_exception in the template is kInvalidArgument with the template's text.
-  Status render(const ChatInput& input, const RenderBudget& budget, std::string& out) const;
+  // Appends to out. raise_exception in the template is kInvalidArgument with the template's text. cost, when not null,
+  // is set whatever happens.
+  Status render(const ChatInput& input, const RenderBudget& budget, std::string& out, RenderCost* cost = nullptr) const;
 
  private:
   struct Program;

@@ -17,6 +17,7 @@ class TemplateRenderer {
   TemplateRenderer(const Syntax& syntax, const ChatInput& input, const RenderBudget& budget)
       : syntax_(syntax), input_(input), meter_(budget.steps, budget.bytes) {}
   Result<std::string> run();
+  const Meter& meter() const { return meter_; }
 
  private:
   static constexpr uint32_t kRenderDepthMax = 256;

@@ -68,6 +68,38 @@ TEST(Borrow, AFloorIsThereWhenItIsWanted) {
   EXPECT_EQ(owner->kv_account()->floor_used_bytes, 0u);
 }
 
+// Above its ceiling a tenant holds what nobody wants, and is the first to give it back, whatever the others hold.
+TEST(Borrow, ABurstLastsUntilSomebodyWantsThePages) {
+  Driver d(kSmall, pages(16));
+  tenant::Tenant *burst = d.add_tenant(), *other = d.add_tenant();
+  burst->kv_account()->limit_bytes = 4 * 16;
+  burst->kv_account()->burst_bytes = 6 * 16;
+  const uint64_t in_burst = d.submit(burst, 70, 60);  // nine pages in the end
+  for (int i = 0; i < 20; ++i) d.step();
+  EXPECT_GT(burst->kv_account()->claimed_bytes, 4u * 16);
+  const uint64_t more = d.submit(other, 140, 60);  // thirteen, most of the pool
+  d.drain(2000);
+  EXPECT_GE(d.preempted, 1u);
+  EXPECT_NE(d.trace.find(" " + std::to_string(in_burst) + ".0r"), std::string::npos) << d.trace;
+  EXPECT_EQ(d.trace.find(" " + std::to_string(more) + ".0r"), std::string::npos) << d.trace;
+}
+
+TEST(Borrow, TheHardLimitIsCeilingAndBurst) {
+  Driver d(kSmall, pages(64));
+  tenant::Tenant* a = d.add_tenant();
+  a->kv_account()->limit_bytes = 4 * 16;
+  a->kv_account()->burst_bytes = 2 * 16;
+  d.submit(a, 40, 40);  // five pages
+  d.submit(a, 40, 40);
+  uint64_t most = 0;
+  for (int i = 0; i < 300; ++i) {
+    d.step();
+    most = std::max<uint64_t>(most, a->kv_account()->claimed_bytes);
+  }
+  EXPECT_LE(most, 6u * 16);
+  EXPECT_GT(most, 4u * 16);
+}
+
 TEST(Borrow, FloorsAreNoMoreThanThePool) {
   EXPECT_TRUE(kv::check_floors(60, 40, 100).ok());
   EXPECT_EQ(kv::check_floors(61, 40, 100).code(), Code::kInvalidArgument);
