@@ -220,7 +220,7 @@ TEST_P(NoThreads, RefuseWhatOnlyOneKindOfEngineDoes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, NoThreads, ::testing::Values("reference", "fardevice"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& tested) { return std::string(tested.param); });
 
 // ---- Draining
 
@@ -284,7 +284,7 @@ TEST_P(Drain, CancelsWhatHasNotEndedByTheDeadline) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Drain, ::testing::Values(0u, uint32_t{MERRITT_ENGINE_NO_THREADS}),
-                         [](const auto& info) { return std::string(info.param == 0 ? "threads" : "no_threads"); });
+                         [](const auto& tested) { return std::string(tested.param == 0 ? "threads" : "no_threads"); });
 
 }  // namespace
 }  // namespace merritt::test
