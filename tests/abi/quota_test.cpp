@@ -12,6 +12,13 @@ extern "C" const char* quota_from_c(merritt_engine engine, merritt_model model, 
 namespace merritt::test {
 namespace {
 
+template <class Fill>
+merritt_tenant_options options_with(Fill fill) {
+  merritt_tenant_options options{};
+  fill(options);
+  return options;
+}
+
 class QuotaAbi : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -106,7 +113,7 @@ TEST_F(QuotaAbi, AHostBuiltAgainstTheFirstHeaderGetsDefaults) {
 }
 
 TEST_F(QuotaAbi, WrongLimitsChangeNothing) {
-  const merritt_tenant tenant = make_tenant(engine_, "a", {.weight = 5});
+  const merritt_tenant tenant = make_tenant(engine_, "a", options_with([&](auto& o) { o.weight = 5; }));
   const auto refused = [&](merritt_tenant_options options, int32_t code, const char* word) {
     options.struct_size = sizeof(options);
     Error error;
@@ -114,19 +121,26 @@ TEST_F(QuotaAbi, WrongLimitsChangeNothing) {
     EXPECT_NE(error.message().find(word), std::string::npos) << error.message();
     EXPECT_EQ(limits(tenant).weight, 5u);
   };
-  refused({.weight = 70'000}, MERRITT_INVALID_ARGUMENT, "70000");
-  refused({.n_models = 1}, MERRITT_INVALID_ARGUMENT, "models is NULL");
-  refused({.reserved = 1}, MERRITT_UNSUPPORTED, "reserved");
-  refused({.kv_bytes_floor = uint64_t{1} << 50}, MERRITT_INVALID_ARGUMENT, "floors");
+  refused(options_with([&](auto& o) { o.weight = 70'000; }), MERRITT_INVALID_ARGUMENT, "70000");
+  refused(options_with([&](auto& o) { o.n_models = 1; }), MERRITT_INVALID_ARGUMENT, "models is NULL");
+  refused(options_with([&](auto& o) { o.reserved = 1; }), MERRITT_UNSUPPORTED, "reserved");
+  refused(options_with([&](auto& o) { o.kv_bytes_floor = uint64_t{1} << 50; }), MERRITT_INVALID_ARGUMENT, "floors");
   const merritt_model stale = reinterpret_cast<merritt_model>(tenant);
-  refused({.models = &stale, .n_models = 1}, MERRITT_NOT_FOUND, "models[0]");
+  refused(options_with([&](auto& o) {
+            o.models = &stale;
+            o.n_models = 1;
+          }),
+          MERRITT_NOT_FOUND, "models[0]");
   EXPECT_EQ(merritt_tenant_limits_set(nullptr, nullptr, nullptr), MERRITT_INVALID_ARGUMENT);
   EXPECT_EQ(merritt_tenant_limits_set(tenant, nullptr, nullptr), MERRITT_OK);
   EXPECT_EQ(limits(tenant).weight, 1u) << "no options = all defaults";
 }
 
 TEST_F(QuotaAbi, RatesRefuseWithAHint) {
-  const merritt_tenant tenant = make_tenant(engine_, "a", {.requests_per_second = 1, .requests_burst = 2});
+  const merritt_tenant tenant = make_tenant(engine_, "a", options_with([&](auto& o) {
+                                              o.requests_per_second = 1;
+                                              o.requests_burst = 2;
+                                            }));
   const merritt_session session = make_session(tenant, model_);
   std::string message;
   uint32_t retry_ms = 0;
@@ -157,7 +171,10 @@ TEST_F(QuotaAbi, RatesRefuseWithAHint) {
 }
 
 TEST_F(QuotaAbi, UnusedTokensComeBackAtTheEnd) {
-  const merritt_tenant tenant = make_tenant(engine_, "a", {.tokens_per_minute = 1, .tokens_burst = 100});
+  const merritt_tenant tenant = make_tenant(engine_, "a", options_with([&](auto& o) {
+                                              o.tokens_per_minute = 1;
+                                              o.tokens_burst = 100;
+                                            }));
   const merritt_session session = make_session(tenant, model_);
   text_.max_tokens = 80;
   merritt_request request = nullptr;
@@ -196,7 +213,10 @@ TEST_F(QuotaAbi, AModelThatIsNotAllowed) {
 }
 
 TEST_F(QuotaAbi, ContextAndTemplateOfATenant) {
-  const merritt_tenant tenant = make_tenant(engine_, "a", {.context_max = 40, .template_steps_max = 5});
+  const merritt_tenant tenant = make_tenant(engine_, "a", options_with([&](auto& o) {
+                                              o.context_max = 40;
+                                              o.template_steps_max = 5;
+                                            }));
   const merritt_session session = make_session(tenant, model_);
   text_.max_tokens = 100;
   EXPECT_EQ(submit(session), MERRITT_OK);
@@ -224,7 +244,7 @@ TEST_F(QuotaAbi, ContextAndTemplateOfATenant) {
 }
 
 TEST_F(QuotaAbi, ADeadlineForWhoNamesNone) {
-  const merritt_tenant tenant = make_tenant(engine_, "a", {.deadline_ms_default = 1});
+  const merritt_tenant tenant = make_tenant(engine_, "a", options_with([&](auto& o) { o.deadline_ms_default = 1; }));
   text_.max_tokens = 240;
   merritt_request request = nullptr;
   ASSERT_EQ(merritt_session_submit(make_session(tenant, model_), &text_, &request, nullptr), MERRITT_OK);
