@@ -21,7 +21,7 @@ MERRITT_API int32_t merritt_engine_usage_export(merritt_engine engine, uint32_t 
                                                 size_t *length, merritt_error **error);
 
 /* Effect: from now on, what each tenant uses is appended to the file as numbered records and brought to disk at least
- * once a second, by a thread of the engine, and once more when the engine is destroyed. The file is made with mode 0600
+ * once a second, by a thread of the engine (on an engine without threads, by its steps), and once more when the engine is destroyed. The file is made with mode 0600
  * when there is none; where there is one, numbering goes on, and a record that a killed process left half written is cut
  * off. A killed process loses what it used in its last second and never records more than it delivered. When the disk
  * is full the engine goes on; what could not be written is in the next record that can. Errors: FAILED_PRECONDITION (this

@@ -6,6 +6,7 @@
 // other.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -33,10 +34,15 @@ class KvAccount {
     const std::lock_guard lock(mutex_);
     held_time_.change(held, clock_());
   }
-  // What claimed_bytes may never pass; 0 = no own limit.
+  // What a new request may come to; 0 = no own limit.
   uint64_t hard_limit() const {
     const uint64_t limit = limit_bytes.load(std::memory_order_relaxed);
     return limit == 0 ? 0 : limit + burst_bytes.load(std::memory_order_relaxed);
+  }
+  // What claimed_bytes may never pass: the same, or as much as was allowed to requests that were accepted before.
+  uint64_t limit_in_force() const {
+    const uint64_t limit = hard_limit();
+    return limit == 0 ? 0 : std::max(limit, accepted_limit.load(std::memory_order_relaxed));
   }
   // Above the ceiling, which lasts until somebody else wants the pages.
   bool in_burst() const {
@@ -52,6 +58,7 @@ class KvAccount {
   const TenantId tenant;
   std::atomic<uint64_t> limit_bytes;          // 0 = no own limit
   std::atomic<uint64_t> burst_bytes{0};       // above limit_bytes, while nobody else wants the pages
+  std::atomic<uint64_t> accepted_limit{0};    // of before it was lowered, until what was accepted then has ended
   std::atomic<uint64_t> floor_bytes{0};       // kept for this tenant: what fits is promised whole and never taken back
   std::atomic<uint64_t> floor_used_bytes{0};  // of it, promised to requests that run
   std::atomic<uint64_t> held_bytes{0};        // in pages that hold its tokens now; a shared page counts once

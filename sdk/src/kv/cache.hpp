@@ -155,6 +155,7 @@ class Cache {
   uint32_t claim_of(const Reservation& r, uint32_t most, uint32_t group, size_t held, bool shared_tail) const;
   // Whether `change` more claimed pages and `taken` pages from the free lists leave every promise whole.
   Code room_of(const KvAccount& account, const Change& change, const GroupPages& taken, Room room) const;
+  Status check_within(const Reservation& reservation, uint64_t limit) const;
   Status check_room(const KvAccount& account, const Change& change, const GroupPages& taken) const;
   void book(Sequence& s);  // brings the claims of s up to date
   Status allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out);

@@ -31,8 +31,12 @@ GroupPages Cache::pages_needed(uint32_t max_length, uint32_t chunk) const {
   return most;
 }
 
-// What a sequence and its forks need of an empty pool.
 Status Cache::check_possible(const KvAccount& account, const Reservation& r) const {
+  return check_within(r, account.hard_limit());
+}
+
+// What a sequence and its forks need of an empty pool.
+Status Cache::check_within(const Reservation& r, uint64_t limit) const {
   if (r.max_length > INT32_MAX || r.fork_length > r.max_length) {
     return Status(Code::kInvalidArgument,
                   "a sequence of " + std::to_string(r.max_length) + " tokens cannot be reserved");
@@ -47,7 +51,7 @@ Status Cache::check_possible(const KvAccount& account, const Reservation& r) con
                                               std::to_string(shape.n_pages) +
                                               "; ask for fewer tokens or give the model more kv_bytes");
   }
-  const uint64_t bytes = bytes_needed(r), limit = account.hard_limit();
+  const uint64_t bytes = bytes_needed(r);
   if (limit == 0 || bytes <= limit) return {};
   return Status(Code::kQuotaExceeded, "the request needs " + std::to_string(bytes) +
                                           " bytes of KV; the tenant's ceiling is " + std::to_string(limit));
@@ -132,7 +136,7 @@ Code Cache::room_of(const KvAccount& account, const Change& change, const GroupP
     if (room == Room::kAll && more > left && more > 0) return Code::kOverloaded;
   }
   const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
-  const uint64_t limit = account.hard_limit();
+  const uint64_t limit = account.limit_in_force();
   const bool within = limit == 0 || bytes <= 0 || static_cast<uint64_t>(claimed) <= limit;
   return within ? Code::kOk : Code::kQuotaExceeded;
 }
@@ -152,7 +156,7 @@ Status Cache::check_room(const KvAccount& account, const Change& change, const G
                                          std::to_string(shape.n_pages) + " are neither held nor promised");
   }
   const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
-  const uint64_t limit = account.hard_limit();
+  const uint64_t limit = account.limit_in_force();
   return Status(Code::kQuotaExceeded, "the tenant's KV ceiling is " + std::to_string(limit) +
                                           " bytes; with this it would need " + std::to_string(claimed));
 }
@@ -208,7 +212,7 @@ Status Cache::reserve(SequenceId sequence, const Reservation& reservation) {
     return Status(Code::kInvalidArgument, "cannot reserve " + std::to_string(reservation.max_length) +
                                               " tokens for a sequence of " + std::to_string(s->length));
   }
-  MERRITT_CHECK(check_possible(*s->account, reservation));
+  MERRITT_CHECK(check_within(reservation, s->account->limit_in_force()));
   const GroupPages most = pages_needed(reservation.max_length, reservation.chunk);
   const Reservation before = std::exchange(s->reservation, reservation);
   GroupPages most_before{};

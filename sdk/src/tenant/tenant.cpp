@@ -68,6 +68,11 @@ void Tenant::apply_limits(TenantLimits limits, uint64_t now_ns) {
   token_rate_.set(limits_.tokens_per_minute, limits_.tokens_burst, now_ns);
   weight_.store(limits_.weight, std::memory_order_relaxed);
   sequences_max_.store(limits_.sequences_max, std::memory_order_relaxed);
+  if (waiting_ + running_ != 0) {
+    const uint64_t before = account_->hard_limit();
+    const uint64_t accepted = before == 0 ? UINT64_MAX : std::max(before, account_->accepted_limit.load());
+    account_->accepted_limit.store(accepted, std::memory_order_relaxed);
+  }
   account_->limit_bytes.store(limits_.kv_bytes_max, std::memory_order_relaxed);
   account_->floor_bytes.store(limits_.kv_bytes_floor, std::memory_order_relaxed);
   account_->burst_bytes.store(limits_.kv_bytes_burst, std::memory_order_relaxed);
@@ -84,7 +89,15 @@ void Tenant::withdraw(const Grant& grant, uint64_t now_ns) {
   settle(grant, 0, now_ns);
 }
 
-void Tenant::leave_queue() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
+void Tenant::leave_queue() {
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+  forget_accepted();
+}
+
+// With the last request that was accepted, limits of before are over.
+void Tenant::forget_accepted() {
+  if (waiting_ + running_ == 0) account_->accepted_limit.store(0, std::memory_order_relaxed);
+}
 
 bool Tenant::start(uint32_t sequences) {
   const uint32_t limit = sequences_max_.load(std::memory_order_relaxed);
@@ -107,11 +120,12 @@ bool Tenant::may_start(uint32_t sequences) const {
 void Tenant::finish(uint32_t sequences) {
   sequences_.fetch_sub(sequences, std::memory_order_relaxed);
   running_.fetch_sub(1, std::memory_order_relaxed);
+  forget_accepted();
 }
 
 void Tenant::requeue(uint32_t sequences) {
-  finish(sequences);
   waiting_.fetch_add(1, std::memory_order_relaxed);
+  finish(sequences);
 }
 
 void Tenant::settle(const Grant& grant, uint64_t used, uint64_t now_ns) {

@@ -142,6 +142,7 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   Verdict check_rates(uint64_t tokens, uint64_t now_ns);
   Status token_refusal(uint64_t tokens, uint64_t wait_ns, uint64_t left) const;
   void apply_limits(TenantLimits limits, uint64_t now_ns);
+  void forget_accepted();
 
   const std::string name_;
   const std::shared_ptr<KvAccount> account_;

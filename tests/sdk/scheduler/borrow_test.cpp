@@ -100,6 +100,21 @@ TEST(Borrow, TheHardLimitIsCeilingAndBurst) {
   EXPECT_GT(most, 4u * 16);
 }
 
+TEST(Borrow, ALoweredCeilingEndsNothingThatWasAccepted) {
+  Driver d(kSmall, pages(16));
+  tenant::Tenant* a = d.add_tenant();
+  const uint64_t runs = d.submit(a, 30, 80), waits = d.submit(a, 30, 120);
+  d.step();
+  tenant::TenantLimits lower;
+  lower.kv_bytes_max = 4 * 16;
+  ASSERT_TRUE(a->set_limits(lower, 0).ok());
+  EXPECT_EQ(d.submit(a, 30, 80), 0u) << "seven pages are too many for a new one";
+  EXPECT_EQ(d.refusal.code(), Code::kQuotaExceeded);
+  d.drain(1000);
+  EXPECT_TRUE(d.finished.contains(runs) && d.finished.contains(waits));
+  EXPECT_EQ(a->kv_account()->limit_in_force(), 4u * 16);
+}
+
 TEST(Borrow, FloorsAreNoMoreThanThePool) {
   EXPECT_TRUE(kv::check_floors(60, 40, 100).ok());
   EXPECT_EQ(kv::check_floors(61, 40, 100).code(), Code::kInvalidArgument);
