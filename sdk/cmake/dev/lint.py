@@ -75,23 +75,29 @@ def check_format(totals: Totals) -> None:
                    f"run ./dev fmt: {', '.join(pathlib.Path(b).name for b in bad)}"[:1500] if done.returncode else "")
 
 
-def clang_database() -> pathlib.Path:
-    """A folder with the release build's compile commands less the flags that only GCC knows."""
+def compile_commands() -> list[dict[str, str]]:
+    """Of the release build, each source once: a mutant of it is no other code."""
     database = util.BUILD / "release" / "compile_commands.json"
     if not database.is_file():
         raise DevError("no compile_commands.json; run ./dev build")
+    entries: dict[str, dict[str, str]] = {}
+    for entry in json.loads(database.read_text()):
+        if "-DMERRITT_MUTANT=" not in entry["command"]:
+            entries.setdefault(entry["file"], entry)
+    return list(entries.values())
+
+
+def clang_database() -> pathlib.Path:
+    """A folder with the release build's compile commands less the flags that only GCC knows."""
     folder = util.BUILD / "tidy"
     folder.mkdir(exist_ok=True)
-    text = database.read_text()
-    text = text.replace("-fno-gnu-unique ", "")
-    (folder / "compile_commands.json").write_text(text)
+    (folder / "compile_commands.json").write_text(json.dumps(compile_commands()).replace("-fno-gnu-unique ", ""))
     return folder
 
 
 def tidy_units() -> list[tuple[pathlib.Path, str]]:
     """(source, digest of all it is made of) for the translation units of the core, the plugins and the tools."""
     build = util.BUILD / "release"
-    database = build / "compile_commands.json"
     depends: dict[str, list[str]] = {}
     current: list[str] = []
     for line in util.capture(["ninja", "-C", build, "-t", "deps"]).splitlines():
@@ -102,7 +108,7 @@ def tidy_units() -> list[tuple[pathlib.Path, str]]:
     config = (util.ROOT / ".clang-tidy").read_bytes()
     units = []
     seen: dict[str, str] = {}
-    for entry in json.loads(database.read_text()):
+    for entry in compile_commands():
         source = pathlib.Path(entry["file"])
         if not any(source.is_relative_to(util.ROOT / folder) for folder in ("sdk/src", "sdk/tools", "plugins")):
             continue
