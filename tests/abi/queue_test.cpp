@@ -175,6 +175,23 @@ TEST_F(Queues, SayNothingOfARequestThatWasDestroyed) {
   expect_same(read(queue, 1), 1);
 }
 
+// Completions that nobody reads keep no weights: the model goes, what was said stays to be read.
+TEST_F(Queues, KeepNoModelAlive) {
+  const merritt_queue queue = make_queue();
+  submit_to(queue, 4, 8);
+  submit_to(queue, 5, 400);
+  read_all(submit(6));
+  ASSERT_EQ(merritt_model_destroy(model_, nullptr), MERRITT_OK);
+  merritt_engine_stats stats{};
+  stats.struct_size = sizeof(stats);
+  ASSERT_EQ(merritt_engine_stats_get(engine_, &stats, nullptr), MERRITT_OK);
+  EXPECT_EQ(stats.weight_bytes, 0u);
+  EXPECT_EQ(stats.kv_bytes, 0u);
+  const auto told = read(queue, 2);
+  EXPECT_EQ(told.at(4).finish, static_cast<uint32_t>(MERRITT_FINISH_LENGTH));
+  EXPECT_EQ(told.at(5).finish, static_cast<uint32_t>(MERRITT_FINISH_CANCELLED));
+}
+
 TEST_F(Queues, HaveADescriptorThatIsReadableWhileThereIsSomething) {
   const merritt_queue queue = make_queue();
   int64_t fd = -1;

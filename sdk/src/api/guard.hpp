@@ -3,6 +3,7 @@
 // Status into a code and an owned merritt_error, and catches everything, so that nothing but codes leaves the library.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -179,7 +180,7 @@ Status write_buffer(const T* source, size_t count, T* out, size_t capacity, size
     return Status(Code::kFailedPrecondition, std::string(name) + " has room for " + std::to_string(capacity) +
                                                  ", needed are " + std::to_string(count));
   }
-  if (count != 0) std::memcpy(out, source, count * sizeof(T));
+  std::copy_n(source, count, out);
   return {};
 }
 

@@ -97,7 +97,7 @@ int32_t merritt_queue_add(merritt_queue handle, merritt_request request, uint64_
       return Status(Code::kFailedPrecondition, "another thread is reading this request");
     }
     const ReadingEnds ends{added->reading};
-    return found->queue->add(added->request, user);
+    return found->queue->add(added->request->stream, user);
   });
 }
 
@@ -105,7 +105,7 @@ int32_t merritt_queue_remove(merritt_queue handle, merritt_request request, merr
   return guard(handle, error, [&]() -> Status {
     MERRITT_TRY(const auto found, find(handle));
     MERRITT_TRY(const auto removed, find(request));
-    return removed->request->stream.detach(found->queue.get(), removed->request);
+    return removed->request->stream.detach(found->queue.get());
   });
 }
 

@@ -52,7 +52,7 @@ int32_t merritt_request_destroy(merritt_request handle, merritt_error** error) {
   return guard(handle, error, [&]() -> Status {
     return destroy(handle, [&](Found<RequestObject>& found) -> Status {
       found.engine().cancel(*found->request);
-      (void)found->request->stream.detach(nullptr, found->request);  // not in one is as well
+      (void)found->request->stream.detach(nullptr);  // not in one is as well
       return {};
     });
   });

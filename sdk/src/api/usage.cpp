@@ -51,7 +51,7 @@ int32_t merritt_engine_usage_since(merritt_engine handle, uint64_t after, char* 
     uint64_t told = after;
     MERRITT_TRY(const std::string lines,
                 journal->read_since(after, std::min(capacity, limits::kJournalAnswerBytesMax), &told));
-    std::memcpy(text, lines.data(), lines.size());
+    std::copy(lines.begin(), lines.end(), text);
     *length = lines.size();
     *last = told;
     return {};

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/os/thread.hpp"
-#include "engine/request.hpp"
 
 namespace merritt::engine {
 namespace {
@@ -18,34 +17,34 @@ constexpr size_t kDeliverAtOnce = 64;
 Status CompletionQueue::start_delivery() {
   const std::lock_guard lock(delivery_mutex_);
   if (closed_) return {};
-  // It holds the queue, so that a request it lets go of is never the queue's last holder.
+  // It holds the queue, so that a stream it lets go of is never the queue's last holder.
   MERRITT_TRY(delivery_,
               os::start_thread("merritt-queue", [self = shared_from_this()] { self->deliver_until_closed(); }));
   return {};
 }
 
-Status CompletionQueue::add(const std::shared_ptr<Request>& request, uint64_t user) {
+Status CompletionQueue::add(Stream& stream, uint64_t user) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return Status(Code::kNotFound, "the queue was destroyed");
     if (added_ == ring_.size()) {
-      std::vector<std::shared_ptr<Request>> larger(std::max<size_t>(16, 2 * ring_.size()));
+      std::vector<std::shared_ptr<Stream>> larger(std::max<size_t>(16, 2 * ring_.size()));
       for (size_t i = 0; i < ready_; ++i) larger[i] = std::move(ring_[(first_ + i) % ring_.size()]);
       ring_ = std::move(larger);
       first_ = 0;
     }
     ++added_;
   }
-  Status attached = request->stream.attach(shared_from_this(), request, user);
+  Status attached = stream.attach(shared_from_this(), user);
   if (!attached.ok()) forget();
   wake();
   return attached;
 }
 
-void CompletionQueue::note(const std::shared_ptr<Request>& request) {
+void CompletionQueue::note(std::shared_ptr<Stream> stream) {
   const std::lock_guard lock(mutex_);
   if (closed_) return;
-  ring_[(first_ + ready_) % ring_.size()] = request;
+  ring_[(first_ + ready_) % ring_.size()] = std::move(stream);
   ++ready_;
   news_.store(true, std::memory_order_relaxed);
 }
@@ -55,13 +54,13 @@ void CompletionQueue::forget() {
   --added_;
 }
 
-void CompletionQueue::remove(const std::shared_ptr<Request>& request) {
+void CompletionQueue::remove(const Stream* stream) {
   const std::lock_guard lock(mutex_);
   --added_;
   size_t kept = 0;
   for (size_t i = 0; i < ready_; ++i) {
     auto& from = ring_[(first_ + i) % ring_.size()];
-    if (from != request) std::swap(ring_[(first_ + kept++) % ring_.size()], from);
+    if (from.get() != stream) std::swap(ring_[(first_ + kept++) % ring_.size()], from);
   }
   if (kept != ready_) ring_[(first_ + kept) % ring_.size()].reset();
   ready_ = kept;
@@ -76,13 +75,13 @@ void CompletionQueue::wake() {
   changed_.notify_all();
 }
 
-std::shared_ptr<Request> CompletionQueue::pop() {
+std::shared_ptr<Stream> CompletionQueue::pop() {
   const std::lock_guard lock(mutex_);
   if (ready_ == 0) return nullptr;
-  std::shared_ptr<Request> request = std::move(ring_[first_]);
+  std::shared_ptr<Stream> stream = std::move(ring_[first_]);
   first_ = (first_ + 1) % ring_.size();
   --ready_;
-  return request;
+  return stream;
 }
 
 // Requests take turns: one that has more to say than there is room for goes to the end of the list.
@@ -98,9 +97,9 @@ void CompletionQueue::next(uint32_t timeout_ms, size_t most, std::vector<Complet
     }
   }
   while (most != 0 && !closed_) {
-    const std::shared_ptr<Request> request = pop();
-    if (request == nullptr) break;
-    most -= request->stream.take(*this, request, most, out);
+    const std::shared_ptr<Stream> stream = pop();
+    if (stream == nullptr) break;
+    most -= stream->take(*this, most, out);
   }
   const std::lock_guard lock(mutex_);
   if (ready_ == 0) event_fd_.lower();
@@ -145,7 +144,7 @@ void CompletionQueue::deliver_until_closed() {
 
 // Streams find out that it is closed when somebody looks at them.
 void CompletionQueue::close() {
-  std::vector<std::shared_ptr<Request>> left;
+  std::vector<std::shared_ptr<Stream>> left;
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The requests of one reader that have something unread, and a descriptor to wait on for them.
 //
-// A request stands in the ready list at most once, so room for it is taken when it is added and the step thread
-// never allocates here, never waits for a reader, and wakes one once a step however many requests have spoken.
+// A request's stream stands in the ready list at most once, so room for it is taken when it is added and the step
+// thread never allocates here, never waits for a reader, and wakes one once a step however many requests have spoken.
 //
 // Threads: add, next, fd and close by any thread, next by one at a time; note and wake by whoever runs the steps.
 // Locks: a stream's, then the queue's; never the other way round.
@@ -22,8 +22,6 @@
 #include "engine/stream.hpp"
 
 namespace merritt::engine {
-
-class Request;
 
 struct Completion {
   Event event;
@@ -48,19 +46,19 @@ class CompletionQueue : public std::enable_shared_from_this<CompletionQueue> {
   bool delivering_here() const { return delivering_.load() == std::this_thread::get_id(); }
 
   // Everything unread of the request, now and later, comes through this queue.
-  Status add(const std::shared_ptr<Request>& request, uint64_t user);
+  Status add(Stream& stream, uint64_t user);
   // Appends up to `most` completions to *out. None: the time passed, or closed().
   void next(uint32_t timeout_ms, size_t most, std::vector<Completion>* out);
   // Calls back for everything there is; returns what it called.
   size_t deliver();
   Result<int> fd();
 
-  // The request, of this queue, has something unread and is not in the list. Called under its stream's lock.
-  void note(const std::shared_ptr<Request>& request);
+  // The stream, of this queue, has something unread and is not in the list. Called under its lock.
+  void note(std::shared_ptr<Stream> stream);
   // The request has said all.
   void forget();
-  // The request is read elsewhere from now on. Called under its stream's lock.
-  void remove(const std::shared_ptr<Request>& request);
+  // The stream is read elsewhere from now on. Called under its lock.
+  void remove(const Stream* stream);
   // Wakes the reader when there is news since the last time.
   void wake();
 
@@ -69,13 +67,13 @@ class CompletionQueue : public std::enable_shared_from_this<CompletionQueue> {
   bool closed() const { return closed_.load(); }
 
  private:
-  std::shared_ptr<Request> pop();
+  std::shared_ptr<Stream> pop();
   void deliver_until_closed();
 
   const Callback callback_;
   std::mutex mutex_;  // guards all down to the blank line
   std::condition_variable changed_;
-  std::vector<std::shared_ptr<Request>> ring_;  // one place at least for each request that was added
+  std::vector<std::shared_ptr<Stream>> ring_;  // one place at least for each request that was added
   size_t first_ = 0, ready_ = 0;
   size_t added_ = 0;  // requests that have not said their end here
   os::EventFd event_fd_;

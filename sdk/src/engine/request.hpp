@@ -82,8 +82,9 @@ class Request : public std::enable_shared_from_this<Request> {
 
   const RequestParams params;
   const std::shared_ptr<Session> session;
-  tenant::Grant grant;  // immutable once it is queued
-  Stream stream;
+  tenant::Grant grant;                                                       // immutable once it is queued
+  const std::shared_ptr<Stream> shared_stream = std::make_shared<Stream>();  // a queue may hold it longer than this
+  Stream& stream = *shared_stream;
   RequestStats stats;
   std::atomic<bool> cancelled{false};
 

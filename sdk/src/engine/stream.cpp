@@ -27,10 +27,8 @@ bool Stream::push(Event event) {
 // The queue's reader is woken by whoever ran the step, once for all requests.
 void Stream::note_unread() {
   if (queue_ == nullptr || listed_) return;
-  const std::shared_ptr<Request> self = self_.lock();
-  if (self == nullptr) return;
   listed_ = true;
-  queue_->note(self);
+  queue_->note(shared_from_this());
 }
 
 Event Stream::pop() {
@@ -82,7 +80,7 @@ Result<Event> Stream::next(uint32_t timeout_ms) {
   return end_event_;
 }
 
-Status Stream::attach(std::shared_ptr<CompletionQueue> queue, const std::shared_ptr<Request>& self, uint64_t user) {
+Status Stream::attach(std::shared_ptr<CompletionQueue> queue, uint64_t user) {
   {
     const std::lock_guard lock(mutex_);
     if (queue_ != nullptr && !queue_->closed()) {
@@ -90,7 +88,6 @@ Status Stream::attach(std::shared_ptr<CompletionQueue> queue, const std::shared_
     }
     if (said_end_) return Status(Code::kFailedPrecondition, "the request has ended and its end was read");
     queue_ = std::move(queue);
-    self_ = self;
     user_ = user;
     listed_ = false;
     if (waiting_ != 0 || ended_) note_unread();
@@ -99,19 +96,18 @@ Status Stream::attach(std::shared_ptr<CompletionQueue> queue, const std::shared_
   return {};
 }
 
-Status Stream::detach(const CompletionQueue* queue, const std::shared_ptr<Request>& self) {
+Status Stream::detach(const CompletionQueue* queue) {
   const std::lock_guard lock(mutex_);
   if (queue_ == nullptr || (queue != nullptr && queue_.get() != queue)) {
     return Status(Code::kNotFound, "the request is not in this queue");
   }
-  if (!said_end_) queue_->remove(self);
+  if (!said_end_) queue_->remove(this);
   queue_.reset();
   listed_ = false;
   return {};
 }
 
-size_t Stream::take(const CompletionQueue& queue, const std::shared_ptr<Request>& self, size_t most,
-                    std::vector<Completion>* out) {
+size_t Stream::take(const CompletionQueue& queue, size_t most, std::vector<Completion>* out) {
   const std::lock_guard lock(mutex_);
   if (queue_.get() != &queue) return 0;  // closed meanwhile, and the request is in another
   const size_t events = std::min(most, waiting_);
@@ -123,7 +119,7 @@ size_t Stream::take(const CompletionQueue& queue, const std::shared_ptr<Request>
     queue_->forget();
   }
   listed_ = !said_end_ && (waiting_ != 0 || ended_);
-  if (listed_) queue_->note(self);
+  if (listed_) queue_->note(shared_from_this());
   return events + (ends ? 1 : 0);
 }
 

@@ -40,9 +40,9 @@ struct Event {
 
 class CompletionQueue;
 struct Completion;
-class Request;
 
-class Stream {
+// Held by its request and, while something is unread, by its queue: what was said outlives the session and the model.
+class Stream : public std::enable_shared_from_this<Stream> {
  public:
   // False when the queue is full: the event was not taken. Choice ends always are: there is one for each sample.
   bool push(Event event);
@@ -53,13 +53,12 @@ class Stream {
   Result<Event> next(uint32_t timeout_ms);
   bool ended() const;
 
-  // Whoever reads `queue` reads this from now on. self is the request whose stream this is.
-  Status attach(std::shared_ptr<CompletionQueue> queue, const std::shared_ptr<Request>& self, uint64_t user);
+  // Whoever reads `queue` reads this from now on.
+  Status attach(std::shared_ptr<CompletionQueue> queue, uint64_t user);
   // next() reads again. kNotFound: it is not in this queue (null = whichever it is in).
-  Status detach(const CompletionQueue* queue, const std::shared_ptr<Request>& self);
+  Status detach(const CompletionQueue* queue);
   // Moves up to `most` events to *out, which has the capacity; for `queue`, in whose list it was.
-  size_t take(const CompletionQueue& queue, const std::shared_ptr<Request>& self, size_t most,
-              std::vector<Completion>* out);
+  size_t take(const CompletionQueue& queue, size_t most, std::vector<Completion>* out);
 
   static constexpr uint32_t kForever = 0xFFFFFFFFu;
 
@@ -78,7 +77,6 @@ class Stream {
   bool said_end_ = false;
 
   std::shared_ptr<CompletionQueue> queue_;  // null = next() reads
-  std::weak_ptr<Request> self_;
   uint64_t user_ = 0;
   bool listed_ = false;  // stands in the queue's list, or is being taken from
 };
