@@ -45,6 +45,7 @@ Json json_of(const TenantFigures& tenant, const LoadFigures& all) {
   return {{"tenant", tenant.name},
           {"weight", tenant.weight},
           {"first_token_ms", quantiles(tenant.first_token_ms)},
+          {"first_token_steps", quantiles(tenant.first_token_steps)},
           {"between_tokens_ms", quantiles(tenant.between_ms)},
           {"late_ms", quantiles(tenant.late_ms)},
           {"tokens_in_per_s", per_second(tenant.tokens_in, all.seconds)},

@@ -31,10 +31,11 @@ struct Bucket {
 struct TenantFigures {
   std::string name;
   uint32_t weight = 1;
-  std::vector<double> first_token_ms;  // from the moment the request was due
-  std::vector<double> between_ms;      // from token to token
-  std::vector<double> late_ms;         // how long after it was due a request was sent: the load's own fault
-  uint64_t sent = 0;                   // and accepted
+  std::vector<double> first_token_ms;     // from the moment the request was due
+  std::vector<double> first_token_steps;  // from the step that ran when it was sent to the one that drew the token
+  std::vector<double> between_ms;         // from token to token
+  std::vector<double> late_ms;            // how long after it was due a request was sent: the load's own fault
+  uint64_t sent = 0;                      // and accepted
   uint64_t done = 0;
   uint64_t cancelled = 0;   // as the load wanted
   uint64_t unanswered = 0;  // without a first token at the end; their wait is among first_token_ms

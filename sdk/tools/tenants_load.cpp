@@ -163,6 +163,7 @@ void LoadRun::send(uint32_t tenant, double due) {
   if (measured) figures_.tenants[tenant].late_ms.push_back((now() - due) * 1e3);
   const RequestOptions options = request_of(tenant);
   const bool cancels = side.dice.unit() < load.cancel_probability;
+  const uint64_t steps = expect(engine_.stats(), "statistics").steps;
   auto session = capability(tenant).session(model_);
   if (!session) return refuse(tenant, measured, session.error());
   auto request = session->submit(options);
@@ -172,7 +173,7 @@ void LoadRun::send(uint32_t tenant, double due) {
   if (measured) ++figures_.tenants[tenant].sent;
   if (cancels) at(now() + load.cancel_after_ms / 1e3, What::kCancel, tenant, id);
   flights_.emplace(id, Flight{std::move(session).value(), std::move(request).value(), tenant,
-                              static_cast<uint32_t>(options.tokens.size()), due});
+                              static_cast<uint32_t>(options.tokens.size()), due, steps});
 }
 
 double LoadRun::wait_after_refusal(uint32_t tenant, uint32_t hint_ms) const {

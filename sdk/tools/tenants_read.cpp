@@ -27,7 +27,8 @@ void LoadRun::hear(const Completion& completion) {
     flight.spoke = true;
     heard_.push_back(completion.user);
   }
-  if (completion.event.kind == EventKind::kText && completion.event.token >= 0) hear_token(flight);
+  if (completion.event.kind == EventKind::kText && completion.event.token >= 0)
+    hear_token(flight, completion.event.step);
   if (completion.event.kind == EventKind::kEnd) {
     hear_end(flight, completion);
     flight.spoke = false;
@@ -35,7 +36,7 @@ void LoadRun::hear(const Completion& completion) {
   }
 }
 
-void LoadRun::hear_token(Flight& flight) {
+void LoadRun::hear_token(Flight& flight, uint64_t step) {
   const double when = now();
   TenantFigures& figures = figures_.tenants[flight.tenant];
   const bool first = flight.tokens++ == 0;
@@ -51,6 +52,7 @@ void LoadRun::hear_token(Flight& flight) {
     }
     if (first && flight.due >= 0) {
       figures.first_token_ms.push_back((when - flight.due) * 1e3);
+      figures.first_token_steps.push_back(static_cast<double>(step) - static_cast<double>(flight.steps_before));
       piece.first_token_ms.push_back((when - flight.due) * 1e3);
     }
   }

@@ -38,6 +38,7 @@ struct Flight {
   uint32_t tenant;
   uint32_t prompt_tokens;
   double due;
+  uint64_t steps_before;  // of the engine when it was sent
   double last_token = 0;
   uint32_t tokens = 0;
   bool spoke = false;  // since its reader last paused
@@ -69,7 +70,7 @@ class LoadRun {
   void sleep();
   void read();
   void hear(const Completion& completion);
-  void hear_token(Flight& flight);
+  void hear_token(Flight& flight, uint64_t step);
   void hear_end(Flight& flight, const Completion& completion);
   void pause_readers();
   void send(uint32_t tenant, double due);

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""merritt bench --tenants on the small model: what they report, never how fast."""
+"""merritt bench --tenants and ./dev bench tenants on the small model: what they report, never how fast."""
 from __future__ import annotations
 
 import json
 import pathlib
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree
 from typing import Any
 
 import pytest
-from merritt_command import Merritt
+from merritt_command import ROOT, Merritt
+
+sys.path.insert(0, str(ROOT / "tests" / "bench"))
+import _scenarios  # noqa: E402
 
 Load = dict[str, Any]
 
@@ -38,7 +43,7 @@ def test_two_tenants_are_measured(bench: Any, tmp_path: pathlib.Path) -> None:
     steady, busy = out["by_name"]["steady"], out["by_name"]["busy"]
     assert steady["requests"]["done"] >= 20 and busy["requests"]["done"] > 0
     for tenant in (steady, busy):
-        for figure in ("first_token_ms", "between_tokens_ms"):
+        for figure in ("first_token_ms", "first_token_steps", "between_tokens_ms"):
             found = tenant[figure]
             assert 0 <= found["p50"] <= found["p90"] <= found["p99"] <= found["max"] and found["count"] > 0
         assert tenant["tokens_out"] == sum(piece["tokens_out"] for piece in tenant["timeline"])
@@ -105,3 +110,30 @@ def test_wrong_specs_and_options_end_with_2(merritt: Merritt, model_path: pathli
     assert done.returncode == 2 and b"--context" in done.stderr
     assert merritt("bench", "-m", model_path, "--tenants", spec, "-p", 3).returncode == 2
     assert merritt("bench", "-m", model_path, "--report", "x.html").returncode == 2
+
+
+def test_what_the_victim_must_get() -> None:
+    alone = _scenarios.Alone(first_token_ms_p99=10, tokens_per_s=100, saturated_tokens_per_s=300, chunk_ms=4)
+    assert alone.first_token_ms_most == 34
+    assert alone.tokens_per_s_least([1, 1]) == pytest.approx(95)  # its rate alone is less than its half
+    assert alone.tokens_per_s_least([1, 5]) == pytest.approx(47.5)
+
+    def report(p99: float, rate: float, done: int, refused: Load) -> Load:
+        return {"tenants": [{"tenant": "victim", "weight": 1, "first_token_ms": {"p99": p99}, "tokens_out_per_s": rate,
+                             "requests": {"done": done, "refused": refused, "failed": {}}},
+                            {"tenant": "neighbour", "weight": 1}]}
+
+    assert _scenarios.misses(report(34, 95.1, 600, {}), alone, 600) == []
+    assert len(_scenarios.misses(report(34.1, 94, 599, {"overloaded": 1}), alone, 600)) == 4
+
+
+def test_the_scenarios_run(program: pathlib.Path, model_path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    done = subprocess.run([sys.executable, ROOT / "tests" / "bench" / "tenants.py", "--model", model_path, "--requests", "10",
+                           "--scenarios", "flood,memory hog as the same tenant", "--tries", "1", "--merritt", program, "--out",
+                           tmp_path, "--json"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    out = json.loads(done.stdout)
+    assert list(out["scenarios"]) == ["flood", "memory hog as the same tenant"]
+    assert out["scenarios"]["flood"]["asked"] and not out["scenarios"]["memory hog as the same tenant"]["asked"]
+    assert out["saturated_tokens_per_s"] > 0 and out["chunk_ms"] > 0
+    assert (tmp_path / "flood.html").is_file() and (tmp_path / "flood.json").is_file()
