@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "bench_tenants.hpp"
 #include "cli.hpp"
 #include "engine_flags.hpp"
 #include "interrupt.hpp"
@@ -27,6 +28,7 @@ struct BenchFlags {
   uint32_t repetitions = 5;
   bool trace_kernels = false;
   bool json = false;
+  TenantBenchFlags tenants;
 };
 
 struct Samples {
@@ -260,6 +262,16 @@ int bench(const BenchFlags& flags) {
   return kExitOk;
 }
 
+// The load of tenants is all in its file: what the other runs are made of does not go with it.
+void add_tenants(CLI::App& self, TenantBenchFlags& flags) {
+  auto* tenants = self.add_option("--tenants", flags.spec, "Load of several tenants at once, from a JSON file");
+  for (const char* other : {"-p", "-n", "-d", "-b", "--speculate", "-r", "--trace-kernels"}) {
+    tenants->excludes(self.get_option(other));
+  }
+  self.add_option("--report", flags.report, "HTML page to write, of each tenant's service and latency over time")
+      ->needs(tenants);
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, Verb& verb) {
@@ -276,7 +288,12 @@ void add_bench(CLI::App& app, Verb& verb) {
   self->add_flag("--trace-kernels", flags->trace_kernels,
                  "The kernel of each graph node, oneDNN's share of prefill FLOPs");
   self->add_flag("--json", flags->json, "As JSON");
-  self->callback([flags, &verb] { verb = [flags] { return bench(*flags); }; });
+  add_tenants(*self, flags->tenants);
+  self->callback([flags, &verb] {
+    flags->tenants.json = flags->json;
+    const bool tenants = !flags->tenants.spec.empty();
+    verb = [flags, tenants] { return tenants ? bench_tenants(flags->model, flags->tenants) : bench(*flags); };
+  });
 }
 
 }  // namespace merritt::tools
