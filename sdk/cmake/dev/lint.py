@@ -95,11 +95,6 @@ def clang_database() -> pathlib.Path:
     return folder
 
 
-def object_of(command: str) -> str:
-    words = command.split()
-    return words[words.index("-o") + 1]
-
-
 def tidy_units() -> list[tuple[pathlib.Path, str]]:
     """(source, digest of all it is made of) for the translation units of the core, the plugins and the tools."""
     build = util.BUILD / "release"
@@ -120,7 +115,7 @@ def tidy_units() -> list[tuple[pathlib.Path, str]]:
         # Where the checkout lies is no part of what is checked.
         command = entry["command"].replace(str(util.ROOT), "")
         digest = hashlib.sha256(config + command.encode() + source.read_bytes())
-        for name in sorted(depends.get(object_of(entry["command"]), [])):
+        for name in sorted(depends.get(entry.get("output", ""), [])):
             path = (build / name).resolve()
             if path.is_relative_to(util.ROOT) and path.is_file():
                 if str(path) not in seen:
