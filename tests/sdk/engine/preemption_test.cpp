@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pages that are taken back change when tokens are made and nothing else: tokens, log-probabilities, texts, ends and
-// the session afterwards are those of an engine with room for all, bit for bit.
+// the session afterwards are those of an engine with room for all, bit for bit. Steps run when they are asked for,
+// after all requests were submitted, so that the same pages are taken back in every run.
 #include <gtest/gtest.h>
 
 #include <bit>
-#include <thread>
 
 #include "tests/support/abi_host.hpp"
 #include "tests/support/small_engine.hpp"
@@ -37,11 +37,11 @@ std::ostream& operator<<(std::ostream& out, const Answer& answer) {
   return out;
 }
 
-Answer read_all(engine::Request& request) {
+Answer read_all(SmallEngine& engine, engine::Request& request) {
   Answer answer;
   answer.choices.resize(request.params.n);
   for (;;) {
-    auto event = request.stream.next(60'000);
+    auto event = engine->next_event(request, 60'000);
     if (!event.ok()) {
       answer.failure = event.status().message();
       continue;
@@ -94,6 +94,12 @@ engine::RequestParams params_of(const Setup& setup, uint32_t i, uint32_t turn) {
   return params;
 }
 
+engine::EngineOptions without_threads() {
+  engine::EngineOptions options;
+  options.no_threads = true;
+  return options;
+}
+
 struct World {
   World(const Setup& with, uint64_t kv_bytes, uint32_t first = 0) : setup(with), order(first) {
     const auto& [plugin, stories] = setup;
@@ -121,13 +127,13 @@ struct World {
   }
   std::vector<Answer> run(uint32_t turn) {
     std::vector<Answer> answers;
-    for (const auto& request : submit(turn)) answers.push_back(read_all(*request));
+    for (const auto& request : submit(turn)) answers.push_back(read_all(engine, *request));
     return answers;
   }
 
   const Setup setup;
   const uint32_t order;
-  SmallEngine engine;
+  SmallEngine engine{without_threads()};
   std::shared_ptr<engine::Model> model;
   std::vector<std::shared_ptr<engine::Session>> sessions;
 };
@@ -175,13 +181,14 @@ TEST_P(Preemption, ACancelledRequestLeavesItsSessionWhole) {
   const uint64_t bytes = sequence_bytes(GetParam());
   World narrow(GetParam(), narrow_bytes(GetParam(), bytes));
   const auto requests = narrow.submit(0);
-  for (int i = 0; i < 10'000 && narrow.engine->stats().preemptions == 0; ++i) {
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  while (narrow.engine->stats().preemptions == 0) {
+    const auto more = narrow.engine->poll(0);
+    ASSERT_TRUE(more.ok() && *more) << "all ended, and nobody's pages were taken back";
   }
   EXPECT_GT(narrow.engine->stats().preemptions, 0u);
   for (const auto& request : requests) narrow.engine->cancel(*request);
   std::vector<Answer> first;
-  for (const auto& request : requests) first.push_back(read_all(*request));
+  for (const auto& request : requests) first.push_back(read_all(narrow.engine, *request));
   uint32_t compared = 0;
   for (uint32_t i = 0; i < kSessions; ++i) {
     if (first[i].length <= kPromptTokens) continue;
@@ -190,10 +197,10 @@ TEST_P(Preemption, ACancelledRequestLeavesItsSessionWhole) {
     engine::RequestParams params = params_of(GetParam(), i, 0);
     params.max_tokens = first[i].length - kPromptTokens + 1;
     auto request = wide.engine->submit(wide.sessions[i], params);
-    const Answer same = read_all(**request);
+    const Answer same = read_all(wide.engine, **request);
     ASSERT_EQ(same.length, first[i].length);
     const auto go_on = [&](World& world) {
-      return read_all(**world.engine->submit(world.sessions[i], params_of(GetParam(), i, 1)));
+      return read_all(world.engine, **world.engine->submit(world.sessions[i], params_of(GetParam(), i, 1)));
     };
     EXPECT_EQ(go_on(narrow), go_on(wide)) << "session " << i;
   }
