@@ -37,9 +37,11 @@ Status Engine::check_may_wait() const {
 
 Status Engine::check_may_end() const {
   MERRITT_CHECK(check_may_wait());
-  const auto alive = queues();
-  const bool delivering =
-      std::any_of(alive.begin(), alive.end(), [](const auto& queue) { return queue->delivering_here(); });
+  const std::lock_guard lock(queues_mutex_);
+  const bool delivering = std::any_of(queues_.begin(), queues_.end(), [](const auto& weak) {
+    const auto queue = weak.lock();
+    return queue != nullptr && queue->delivering_here();
+  });
   if (!delivering && polling_.load() != std::this_thread::get_id()) return {};
   return Status(Code::kFailedPrecondition,
                 "called from a callback of a queue of this engine, for whose end it would wait");
@@ -56,6 +58,7 @@ Status Engine::start_step_thread() {
   return {};
 }
 
+// Allocates nothing after its check: it is what a destructor does.
 Status Engine::shutdown() {
   MERRITT_CHECK(check_may_end());
   std::thread thread;
@@ -76,8 +79,22 @@ Status Engine::shutdown() {
     end_all_requests();
   }
   wake_queues();
-  for (const auto& queue : queues()) queue->close();
-  if (const auto journal = this->journal(); journal.ok()) (*journal)->stop();
+  // One by one outside the lock, because the end of a queue waits for its callback. None is made any more.
+  for (size_t i = 0;; ++i) {
+    std::shared_ptr<CompletionQueue> queue;
+    {
+      const std::lock_guard lock(queues_mutex_);
+      if (i >= queues_.size()) break;
+      queue = queues_[i].lock();
+    }
+    if (queue != nullptr) queue->close();
+  }
+  std::shared_ptr<tenant::Journal> journal;
+  {
+    const std::lock_guard lock(journal_mutex_);
+    journal = journal_;
+  }
+  if (journal != nullptr) journal->stop();
   return {};
 }
 

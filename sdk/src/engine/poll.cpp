@@ -24,6 +24,7 @@ Result<std::shared_ptr<CompletionQueue>> Engine::create_queue(CompletionQueue::C
   auto queue = std::make_shared<CompletionQueue>(std::move(callback));
   {
     const std::lock_guard lock(queues_mutex_);
+    if (stop_.is_set()) return Status(Code::kCancelled, "the engine is shutting down");
     std::erase_if(queues_, [](const auto& weak) { return weak.expired(); });
     if (queues_.size() >= limits::kQueuesMax) {
       return Status(Code::kOverloaded, "this engine has " + std::to_string(queues_.size()) +

@@ -79,8 +79,12 @@ Status Engine::open_journal(const std::string& path) {
 }
 
 void Engine::write_journal_if_due() {
-  const auto open = journal();
-  if (open.ok()) (void)(*open)->flush_if_due(now_ns(), kJournalIntervalMs);  // a failure is counted and logged
+  std::shared_ptr<tenant::Journal> open;
+  {
+    const std::lock_guard lock(journal_mutex_);
+    open = journal_;
+  }
+  if (open != nullptr) (void)open->flush_if_due(now_ns(), kJournalIntervalMs);  // a failure is counted and logged
 }
 
 Result<std::shared_ptr<tenant::Journal>> Engine::journal() const {
