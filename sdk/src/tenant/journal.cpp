@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unordered_set>
 #include <utility>
 
 #include "base/os/clock.hpp"
@@ -124,9 +125,10 @@ std::vector<NamedCounts> Journal::deltas(const std::vector<NamedCounts>& live,
     for (uint32_t i = 0; i < kCounters; ++i) delta.counts[i] = now.counts[i] - before[i];
   };
   for (const NamedCounts& tenant : gone) add(tenant);
+  std::unordered_set<uint32_t> closed;
+  for (const NamedCounts& tenant : gone) closed.insert(tenant.id);
   for (const NamedCounts& tenant : live) {
-    const auto is_it = [&](const NamedCounts& one) { return one.id == tenant.id; };
-    if (std::none_of(gone.begin(), gone.end(), is_it)) add(tenant);
+    if (!closed.contains(tenant.id)) add(tenant);
   }
   return changed;
 }
