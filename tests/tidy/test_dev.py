@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "sdk" / "cmake"))
 
-from dev import build, ci, demo, deps, models, setup, totals, util  # noqa: E402
+from dev import build, ci, demo, deps, lint, models, setup, totals, util  # noqa: E402
 
 
 def wheel(folder: pathlib.Path, name: str, files: dict[str, bytes]) -> pathlib.Path:
@@ -114,3 +115,29 @@ def test_words(words: list[str], code: int, text: str) -> None:
     done = subprocess.run([sys.executable, ROOT / "dev", *words], capture_output=True, text=True)
     assert done.returncode == code
     assert text in done.stdout + done.stderr
+
+
+def test_what_passed_clang_tidy_is_checked_again_when_a_header_of_it_changes(
+        tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_folder, source = tmp_path / "build" / "release", tmp_path / "sdk" / "src" / "a.cpp"
+    header, other = source.with_name("a.hpp"), source.with_name("b.hpp")
+    for path in (build_folder / "x", source, header, other):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    (tmp_path / ".clang-tidy").write_text("")
+    command = f"c++ -I{tmp_path}/sdk/src -O2 -o sdk/a.cpp.o -c {source}"
+    (build_folder / "compile_commands.json").write_text(json.dumps([{"file": str(source), "command": command}]))
+    monkeypatch.setattr(util, "ROOT", tmp_path)
+    monkeypatch.setattr(util, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(util, "capture", lambda _: f"sdk/a.cpp.o: #deps 2, VALID\n    {source}\n    {header}\n\n")
+
+    def digest() -> str:
+        [(unit, value)] = lint.tidy_units()
+        assert unit == source
+        return value
+
+    before = digest()
+    other.write_text("int not_included;")
+    assert digest() == before
+    header.write_text("int included;")
+    assert digest() != before

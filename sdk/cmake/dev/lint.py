@@ -6,6 +6,7 @@ import concurrent.futures
 import hashlib
 import json
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -95,6 +96,12 @@ def clang_database() -> pathlib.Path:
     return folder
 
 
+def object_of(command: str) -> str:
+    """The object file a compiler command writes. (CMake 3.25 gives an entry of compile_commands.json no "output".)"""
+    words = shlex.split(command)
+    return words[words.index("-o") + 1] if "-o" in words[:-1] else ""
+
+
 def tidy_units() -> list[tuple[pathlib.Path, str]]:
     """(source, digest of all it is made of) for the translation units of the core, the plugins and the tools."""
     build = util.BUILD / "release"
@@ -115,7 +122,7 @@ def tidy_units() -> list[tuple[pathlib.Path, str]]:
         # Where the checkout lies is no part of what is checked.
         command = entry["command"].replace(str(util.ROOT), "")
         digest = hashlib.sha256(config + command.encode() + source.read_bytes())
-        for name in sorted(depends.get(entry.get("output", ""), [])):
+        for name in sorted(depends.get(object_of(entry["command"]), [])):
             path = (build / name).resolve()
             if path.is_relative_to(util.ROOT) and path.is_file():
                 if str(path) not in seen:
