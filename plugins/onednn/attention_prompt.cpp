@@ -44,7 +44,7 @@ void Runner::load_queries_bf16(const Queries& q, Worker& w) const noexcept {
           row_as<float>(q.op->q, first_row(q) + t) + static_cast<uint64_t>(q.heads.first + h) * q.share * dim;
       for (uint32_t i = 0; i < q.share; ++i, x += dim, to += padded) {
         k_->mul(x, nullptr, scale, w.q, dim);
-        k_->to_bf16(w.q, dim, padded, to);
+        k_->to_bf16(w.q, dim, padded, to, 32);
       }
     }
   }

@@ -2,7 +2,8 @@
 // Products of packed weights with GENERATED rows in q15 form. The codes of sixteen weight rows by 32 inputs are opened
 // into eight vectors and meet up to Simd::kRowTile rows there. Inside the 32 inputs all is integer (at most 255 x 16319
 // x 32, which 28 bits hold), so only the f32 sums across them have an order, and that is the same for every tile.
-// Include only from ISA files, after matrix_impl.hpp.
+// The including file says with MERRITT_STREAM_AHEAD how many bytes ahead of itself a stream of weights asks memory, 0
+// for not at all. Include only from ISA files, after types_impl.hpp.
 #pragma once
 #include "onednn/kernels.hpp"
 
@@ -69,6 +70,13 @@ MERRITT_INLINE void ask_ahead(const Packed& w, const uint8_t* block, int i) {
   for (uint64_t at = from; at < from + step; at += 64) Simd::prefetch_l2(block + w.group_bytes + at);
 }
 
+// The lines of its bytes that come later in the same stream, into the first cache.
+template <class T>
+MERRITT_INLINE void ask_stream(const Packed& w, const uint8_t* block, int i) {
+  const uint64_t step = w.block_bytes / T::kGroups, from = step * static_cast<uint64_t>(i);
+  for (uint64_t at = from; at < from + step; at += 64) Simd::prefetch(block + MERRITT_STREAM_AHEAD + at);
+}
+
 // One group of weight rows times M rows.
 template <class T, int M>
 void gemv_q15_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, bool ahead, float* const* out,
@@ -84,8 +92,11 @@ void gemv_q15_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t ac
     const typename T::Head head = T::head(p);
 #pragma GCC unroll 8
     for (int i = 0; i < T::kGroups; ++i) {
-      if constexpr (M > 2) {
-        if (ahead) ask_ahead<T>(w, p, i);
+      if constexpr (M <= 2 && MERRITT_STREAM_AHEAD != 0) {
+        ask_stream<T>(w, p, i);
+      } else if constexpr (M > 2) {
+        if (ahead && MERRITT_STREAM_AHEAD != 0) ask_stream<T>(w, p, i);
+        if (ahead && MERRITT_STREAM_AHEAD == 0) ask_ahead<T>(w, p, i);
       }
       I c[8];
       T::codes(p, i, c);
@@ -108,9 +119,10 @@ void gemv_q15_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t ac
   for (int m = 0; m < M; ++m) put_group(acc[m], w, g, out[m], bias);
 }
 
-// One or two rows read as fast as memory gives, and the CPU's own prefetcher keeps ahead of one plain stream. More rows
-// compute for longer than that prefetcher looks ahead: the first tile of a group asks for the next group. In tiles of
-// one and two rows the very question would part the loads of a block, at half the speed of Q6_K.
+// Without MERRITT_STREAM_AHEAD one or two rows read as fast as memory gives, and the CPU's own prefetcher keeps ahead
+// of one plain stream. More rows compute for longer than that prefetcher looks ahead: the first tile of a group asks
+// for the next group. In tiles of one and two rows the very question would part the loads of a block, at half the speed
+// of Q6_K.
 template <class T>
 inline void gemv_q15_rows(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, uint32_t m,
                           float* const* out, const float* bias) {

@@ -29,6 +29,11 @@ uint64_t saved_state() noexcept {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
+bool is_intel() noexcept {
+  const Registers r = cpuid(0, 0);
+  return r.b == signature_INTEL_ebx && r.d == signature_INTEL_edx && r.c == signature_INTEL_ecx;
+}
+
 dnnl_cpu_isa_t library_isa(uint32_t level) noexcept {
   switch (level) {
     case MRT_ISA_AVX2: return dnnl_cpu_isa_avx2;
@@ -72,7 +77,10 @@ int32_t choose_isa(const plugin::Host& host, IsaChoice* out, mrt_error* err) {
   out->library_bf16 = out->library && level >= MRT_ISA_VNNI && (effective & kBf16) == kBf16;
   if (!out->library) host.log(1, "onednn: the library runs uncapped in this process; own matrix kernels are used");
   out->level = level;
-  out->kernels = level >= MRT_ISA_VNNI ? kernels_vnni() : level == MRT_ISA_AVX512 ? kernels_avx512() : kernels_avx2();
+  out->kernels = level >= MRT_ISA_AMX      ? kernels_amx()
+                 : level == MRT_ISA_VNNI   ? (is_intel() ? kernels_vnni_ahead() : kernels_vnni())
+                 : level == MRT_ISA_AVX512 ? kernels_avx512()
+                                           : kernels_avx2();
   return MRT_OK;
 }
 

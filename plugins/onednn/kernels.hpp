@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "onednn/packed.hpp"
+#include "onednn/tiles.hpp"
 
 namespace merritt::onednn {
 
@@ -83,7 +84,8 @@ struct Kernels {
   void (*gemm_f32)(const float* a, uint64_t lda, const float* panel, uint32_t m, uint32_t n, uint32_t k, float* c);
 
   void (*quantise)(const float* x, uint64_t n, uint64_t padded, uint8_t* row);
-  void (*to_bf16)(const float* x, uint64_t n, uint64_t padded, uint16_t* row);
+  // Each 32 of them `stride` elements after the last.
+  void (*to_bf16)(const float* x, uint64_t n, uint64_t padded, uint16_t* row, uint64_t stride);
   void (*rms_norm)(const float* x, const float* w, float* y, uint64_t n, float eps);
   void (*layer_norm)(const float* x, const float* w, const float* b, float* y, uint64_t n, float eps);
   void (*add)(const float* a, const float* b, float* y, uint64_t n);
@@ -112,10 +114,22 @@ struct Kernels {
                       uint32_t column, uint16_t* panel) = nullptr;
   // Scores to weights; maxima, sums and outputs so far are brought up to date.
   void (*soften)(const PromptScores& s) = nullptr;
+
+  // PROMPT products in tiles; null where `bf16` is false, the product also where there is no AMX.
+  // Weights of blocks [b0, b0 + n) of a group.
+  void (*open_tiles)(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, uint16_t* to) = nullptr;
+  // On the calling thread, whose tile registers it leaves in their initial state.
+  void (*multiply_tiles)(const TileProduct& p) noexcept = nullptr;
 };
 
 const Kernels* kernels_avx2() noexcept;
 const Kernels* kernels_avx512() noexcept;
 const Kernels* kernels_vnni() noexcept;
+const Kernels* kernels_vnni_ahead() noexcept;  // for Intel's CPUs
+const Kernels* kernels_amx() noexcept;
+
+/// Kernels::gemv_q15 with tiles for eight and more rows; the same bits.
+void gemv_q15_amx(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                  float* const* out, const float* bias);
 
 }  // namespace merritt::onednn

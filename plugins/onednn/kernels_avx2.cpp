@@ -2,6 +2,7 @@
 // The kernels of level MRT_ISA_AVX2.
 #include "merritt/backend.h"
 #include "onednn/simd_avx2.hpp"
+#define MERRITT_STREAM_AHEAD 0
 // The order matters: each builds on the ones before.
 // clang-format off
 #include "onednn/types_impl.hpp"

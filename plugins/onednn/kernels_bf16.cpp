@@ -2,6 +2,7 @@
 // The kernels of level MRT_ISA_VNNI.
 #include "merritt/backend.h"
 #include "onednn/simd_avx512.hpp"
+#define MERRITT_STREAM_AHEAD 0
 // The order matters: each builds on the ones before.
 // clang-format off
 #include "onednn/types_impl.hpp"
@@ -10,6 +11,7 @@
 #include "onednn/rows_impl.hpp"
 #include "onednn/attention_impl.hpp"
 #include "onednn/attention_bf16_impl.hpp"
+#include "onednn/tiles_impl.hpp"
 #include "onednn/table_impl.hpp"
 // clang-format on
 
@@ -21,6 +23,7 @@ const Kernels* kernels_vnni() noexcept {
     k.pack_keys = pack_keys;
     k.pack_values = pack_values;
     k.soften = soften;
+    k.open_tiles = open_tiles;
     return k;
   }();
   return &kTable;

@@ -13,13 +13,19 @@ Runner::Work Runner::matrix_work(const MatrixOp& op) const noexcept {
   const Packed& w = model_->matrix(op.matrix);
   const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
   Work work{};
-  if (rows.n_prompt != 0) work.prompt_tasks = static_cast<uint32_t>((w.rows + kPanelColumns - 1) / kPanelColumns);
+  if (rows.n_prompt != 0) {
+    const uint64_t groups = op.prompt_bf16 && model_->in_tiles() ? tile_groups(w) : kPanelColumns / kLanes;
+    work.prompt_tasks = static_cast<uint32_t>((w.groups + groups - 1) / groups);
+  }
   work.tasks = work.prompt_tasks;
   if (rows.n > rows.n_prompt) {
     // Long enough to stream, short enough that the last one to finish is not waited for.
     constexpr uint64_t kStreamBytes = 128u << 10;
     const uint64_t fair = std::max<uint64_t>(1, w.groups / (static_cast<uint64_t>(host_->n_workers()) * 2));
-    work.chunk = std::clamp<uint64_t>(kStreamBytes / w.group_bytes, 1, fair);
+    // In twos where there are rows enough for tiles, which take two groups at a time.
+    const uint64_t together = rows.n - rows.n_prompt < 8 ? 1 : 2;
+    work.chunk =
+        std::clamp<uint64_t>(kStreamBytes / w.group_bytes / together * together, together, std::max(together, fair));
     work.tasks += static_cast<uint32_t>((w.groups + work.chunk - 1) / work.chunk);
   }
   return work;
@@ -30,6 +36,8 @@ void Runner::matrix_task(const Phase& phase, uint32_t i, uint32_t worker) noexce
     if (!wanted(op.needed_by)) continue;
     const Work work = matrix_work(op);
     if (i < work.tasks) {
+      const bool tiles = op.prompt_bf16 && model_->in_tiles();
+      if (i < work.prompt_tasks && tiles) return prompt_tiles(op, i, workers_[worker]);
       if (i < work.prompt_tasks) return prompt_panel(op, i, workers_[worker]);
       return generated_groups(op, i - work.prompt_tasks, work.chunk, workers_[worker]);
     }
@@ -89,6 +97,43 @@ void Runner::prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcep
     }
   }
   if (kernel != nullptr) MatrixKernel::release();
+}
+
+// Wide, so that rows are read seldom, but leaving each worker some tasks.
+uint32_t Runner::tile_groups(const Packed& m) const noexcept {
+  uint32_t groups = kTileProductGroups;
+  while (groups > 2 && m.groups / groups < 4ull * host_->n_workers()) groups /= 2;
+  return groups;
+}
+
+void Runner::prompt_tiles(const MatrixOp& op, uint32_t i, Worker& w) noexcept {
+  const Packed& m = model_->matrix(op.matrix);
+  const uint32_t n_rows = rows_of(model_->plan().nodes[op.node].rows).n_prompt, most = tile_groups(m);
+  const uint64_t g0 = static_cast<uint64_t>(i) * most, left = std::min<uint64_t>(most, m.groups - g0);
+  const uint32_t groups = static_cast<uint32_t>(left + 1) / 2 * 2;
+  for (uint32_t r0 = 0; r0 < n_rows; r0 += kTileProductRows) {
+    const uint32_t rows = std::min(kTileProductRows, n_rows - r0);
+    multiply_in_tiles(*k_, m, g0, groups, row(op.in_bf16, r0), rows, w.panel, w.tile);
+    give_tiles(op, g0, groups, r0, rows, w.tile);
+  }
+}
+
+void Runner::give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32_t r0, uint32_t rows,
+                        const float* sums) noexcept {
+  const Packed& m = model_->matrix(op.matrix);
+  const float* bias = model_->vector(op.bias);
+  for (uint32_t r = 0; r < rows; ++r) {
+    const float* from = sums + (static_cast<uint64_t>(r / kTileRows) * groups * kTileRows + r % kTileRows) * kLanes;
+    float* y = row_as<float>(op.out, r0 + r);
+    for (uint64_t c = g0 * kLanes; c < std::min(m.rows, (g0 + groups) * kLanes); c += kLanes, from += kTileBytes / 4) {
+      const uint64_t n = std::min<uint64_t>(kLanes, m.rows - c);
+      if (bias == nullptr) {
+        std::memcpy(y + c, from, n * sizeof(float));
+      } else {
+        k_->add(from, bias + c, y + c, n);
+      }
+    }
+  }
 }
 
 void Runner::generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk, Worker& w) noexcept {

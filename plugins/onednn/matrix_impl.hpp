@@ -6,63 +6,43 @@
 
 namespace {
 
-using merritt::onednn::Packed;
-
-MERRITT_INLINE void put_group(F v, const Packed& w, uint64_t g, float* out, const float* bias) {
-  const uint64_t first = g * 16, left = w.rows - first;
-  if (left >= 16) {
-    if (bias != nullptr) v = Simd::add(v, Simd::load(bias + first));
-    Simd::store(out + first, v);
-  } else {
-    const int n = static_cast<int>(left);
-    if (bias != nullptr) v = Simd::add(v, Simd::load_n(bias + first, n));
-    Simd::store_n(out + first, v, n);
-  }
-}
-
-// 32 inputs of sixteen rows as f32, handed on in pairs: put(k / 2, even, odd).
+// 32 inputs of sixteen rows as f32, handed on in pairs: put(k / 2, even, odd). Every weight is rounded once.
 template <class T, class Put>
 MERRITT_INLINE void open_group(const uint8_t* p, const typename T::Head& head, int g, Put&& put) {
   I c[8];
   T::codes(p, g, c);
   const I byte = Simd::set1_i32(255);
-  for (int q = 0; q < 8; ++q) {
-    const F scale = T::scale(head, g, q / 4);
-    F low = Simd::zero();
-    if constexpr (T::kMin) low = T::min(head, g, q / 4);
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    const F scale = T::scale(head, g, half);
+    const F shift = T::kMin ? T::min(head, g, half) : Simd::mul(scale, Simd::set1(static_cast<float>(T::kOffset)));
     const auto value = [&](I codes) __attribute__((always_inline)) {
-      const F v = Simd::sub(Simd::to_f32(Simd::and_i(codes, byte)), Simd::set1(static_cast<float>(T::kOffset)));
-      return T::kMin ? Simd::sub(Simd::mul(v, scale), low) : Simd::mul(v, scale);
+      return Simd::fms(Simd::to_f32(codes), scale, shift);
     };
-    put(2 * q, value(c[q]), value(Simd::template shift_right<8>(c[q])));
-    put(2 * q + 1, value(Simd::template shift_right<16>(c[q])), value(Simd::template shift_right<24>(c[q])));
-  }
-}
-
-// All inputs of one group in pairs; put(k / 2, even, odd) with k counted from the start of the row.
-template <class Put>
-MERRITT_INLINE void open_floats(const Packed& w, const uint8_t* p, Put&& put) {
-  using namespace merritt::plugin;
-  const int pairs = static_cast<int>(w.padded / 2);
-  if (w.type == kF32) {
-    for (int i = 0; i < pairs; ++i) put(i, TypeFloat<kF32>::weight(p, 2 * i), TypeFloat<kF32>::weight(p, 2 * i + 1));
-  } else if (w.type == kF16) {
-    for (int i = 0; i < pairs; ++i) put(i, TypeFloat<kF16>::weight(p, 2 * i), TypeFloat<kF16>::weight(p, 2 * i + 1));
-  } else {
-    for (int i = 0; i < pairs; ++i) {
-      put(i, TypeFloat<kBF16>::weight(p, 2 * i), TypeFloat<kBF16>::weight(p, 2 * i + 1));
+#pragma GCC unroll 4
+    for (int q = half * 4; q < half * 4 + 4; ++q) {
+      put(2 * q, value(Simd::and_i(c[q], byte)), value(Simd::and_i(Simd::template shift_right<8>(c[q]), byte)));
+      put(2 * q + 1, value(Simd::and_i(Simd::template shift_right<16>(c[q]), byte)),
+          value(Simd::template shift_right<24>(c[q])));
     }
   }
 }
 
+template <uint32_t Type, class Put>
+MERRITT_INLINE void open_floats(const uint8_t* p, int pairs, Put&& put) {
+  for (int i = 0; i < pairs; ++i) put(i, TypeFloat<Type>::weight(p, 2 * i), TypeFloat<Type>::weight(p, 2 * i + 1));
+}
+
+// Inputs of `n` blocks from block b0 of one group in pairs; put(k / 2, even, odd) with k counted from there.
 template <class Put>
-MERRITT_INLINE void open_rows(const Packed& w, uint64_t g, Put&& put) {
-  const uint8_t* p = w.group(g);
+MERRITT_INLINE void open_blocks(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, Put&& put) {
+  using namespace merritt::plugin;
+  const uint8_t* p = w.group(g) + b0 * w.block_bytes;
   const bool quant = with_quant_type(
       w.type, [&](auto trait) __attribute__((always_inline)) {
         using T = decltype(trait);
         const uint8_t* block = p;
-        for (uint32_t b = 0; b < w.blocks; ++b, block += w.block_bytes) {
+        for (uint32_t b = 0; b < n; ++b, block += w.block_bytes) {
           const typename T::Head head = T::head(block);
 #pragma GCC unroll 8
           for (int i = 0; i < T::kGroups; ++i) {
@@ -73,41 +53,51 @@ MERRITT_INLINE void open_rows(const Packed& w, uint64_t g, Put&& put) {
           }
         }
       });
-  if (!quant) open_floats(w, p, put);
+  if (quant) return;
+  const int pairs = static_cast<int>(n) * 16;
+  if (w.type == kF32) return open_floats<kF32>(p, pairs, put);
+  if (w.type == kF16) return open_floats<kF16>(p, pairs, put);
+  open_floats<kBF16>(p, pairs, put);
+}
+
+// The weights of `n` blocks from block b0 of a group as f32, an input's sixteen `ld` apart. Not inlined: it holds the
+// code of every type, and so the compiler's time.
+[[gnu::noinline]] static void open_f32(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, float* to, uint64_t ld) {
+  if (g >= w.groups) {
+    for (uint64_t k = 0; k < w.padded / w.blocks * n; ++k) Simd::store(to + k * ld, Simd::zero());
+    return;
+  }
+  open_blocks(
+      w, g, b0, n, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+        Simd::store(to + static_cast<uint64_t>(pair) * 2 * ld, even);
+        Simd::store(to + (static_cast<uint64_t>(pair) * 2 + 1) * ld, odd);
+      });
+}
+
+// The same as bf16, the pairs of two inputs `ld` numbers apart.
+[[gnu::noinline]] static void open_bf16(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, uint16_t* to,
+                                        uint64_t ld) {
+  if (g >= w.groups) {
+    for (uint64_t k = 0; k < w.padded / w.blocks * n / 2; ++k) {
+      Simd::store_bf16_pair(to + k * ld, Simd::zero(), Simd::zero());
+    }
+    return;
+  }
+  open_blocks(
+      w, g, b0, n, [&](int pair, F even, F odd) __attribute__((always_inline)) {
+        Simd::store_bf16_pair(to + static_cast<uint64_t>(pair) * ld, even, odd);
+      });
 }
 
 inline void panel_f32(const Packed& w, uint64_t g0, uint32_t n, float* panel) {
-  const uint64_t ld = static_cast<uint64_t>(n) * 16;
-  for (uint32_t i = 0; i < n; ++i) {
-    float* to = panel + i * 16;
-    if (g0 + i < w.groups) {
-      open_rows(
-          w, g0 + i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
-            Simd::store(to + static_cast<uint64_t>(pair) * 2 * ld, even);
-            Simd::store(to + (static_cast<uint64_t>(pair) * 2 + 1) * ld, odd);
-          });
-    } else {
-      for (uint64_t k = 0; k < w.padded; ++k) Simd::store(to + k * ld, Simd::zero());
-    }
-  }
+  for (uint32_t i = 0; i < n; ++i) open_f32(w, g0 + i, 0, w.blocks, panel + i * 16, static_cast<uint64_t>(n) * 16);
 }
 
 inline void panel_bf16(const Packed& w, uint64_t g0, uint32_t n, uint16_t* panel) {
-  const uint64_t ld = static_cast<uint64_t>(n) * 32;
-  for (uint32_t i = 0; i < n; ++i) {
-    uint16_t* to = panel + i * 32;
-    if (g0 + i < w.groups) {
-      open_rows(
-          w, g0 + i, [&](int pair, F even, F odd) __attribute__((always_inline)) {
-            Simd::store_bf16_pair(to + static_cast<uint64_t>(pair) * ld, even, odd);
-          });
-    } else {
-      for (uint64_t k = 0; k < w.padded / 2; ++k) Simd::store_bf16_pair(to + k * ld, Simd::zero(), Simd::zero());
-    }
-  }
+  for (uint32_t i = 0; i < n; ++i) open_bf16(w, g0 + i, 0, w.blocks, panel + i * 32, static_cast<uint64_t>(n) * 32);
 }
 
-// Sixteen rows, 32 inputs at a time through a small f32 buffer, four sums by input modulo four.
+// Sixteen rows, some inputs at a time through an f32 buffer, four sums by input modulo four.
 template <int M>
 MERRITT_INLINE void gemv_f32_block(const float* tile, const float* const* x, uint64_t at, uint64_t count, F (*acc)[4]) {
   uint64_t k = 0;
@@ -126,29 +116,27 @@ MERRITT_INLINE void gemv_f32_block(const float* tile, const float* const* x, uin
 
 template <int M>
 void gemv_f32_rows(const Packed& w, uint64_t g, const float* const* x, float* const* out, const float* bias) {
-  alignas(64) float tile[32 * 16];
+  constexpr uint64_t kInputs = 256;  // of one block, or of eight small ones
+  alignas(64) float tile[kInputs * 16];
   F acc[M][4];
   for (int m = 0; m < M; ++m) {
     for (int j = 0; j < 4; ++j) acc[m][j] = Simd::zero();
   }
   const uint8_t* p = w.group(g);
-  using namespace merritt::plugin;
-  if (w.type == kF32) {
+  if (w.type == merritt::plugin::kF32) {
     for (uint64_t k = 0; k < w.cols; k += 32, p += w.block_bytes) {
       for (uint64_t ahead = 0; ahead < 2048 && M == 1; ahead += 64) Simd::prefetch(p + 4096 + ahead);
       const uint64_t left = w.cols - k;
       gemv_f32_block<M>(reinterpret_cast<const float*>(p), x, k, left < 32 ? left : 32, acc);
     }
   } else {
-    open_rows(
-        w, g, [&](int pair, F even, F odd) __attribute__((always_inline)) {
-          Simd::store(tile + (pair % 16) * 32, even);
-          Simd::store(tile + (pair % 16) * 32 + 16, odd);
-          if (pair % 16 == 15) {
-            const uint64_t k = static_cast<uint64_t>(pair / 16) * 32, left = w.cols - k;
-            gemv_f32_block<M>(tile, x, k, left < 32 ? left : 32, acc);
-          }
-        });
+    const auto at_once = static_cast<uint32_t>(kInputs / (w.padded / w.blocks));
+    uint64_t k = 0;
+    for (uint32_t b = 0; b < w.blocks; b += at_once, k += kInputs) {
+      const uint64_t left = w.cols - k;
+      open_f32(w, g, b, b + at_once < w.blocks ? at_once : w.blocks - b, tile, 16);
+      gemv_f32_block<M>(tile, x, k, left < kInputs ? left : kInputs, acc);
+    }
   }
   for (int m = 0; m < M; ++m) {
     put_group(Simd::add(Simd::add(acc[m][0], acc[m][1]), Simd::add(acc[m][2], acc[m][3])), w, g, out[m], bias);

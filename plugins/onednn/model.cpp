@@ -12,7 +12,7 @@ namespace {
 using namespace plugin;
 
 // Changes whenever a change of this plugin may change a result.
-constexpr char kNumerics[] = "onednn/2";
+constexpr char kNumerics[] = "onednn/3";
 // One worker's share of the rows that are read and packed at a time.
 constexpr uint64_t kPieceBytes = 256u << 10;
 
@@ -118,7 +118,7 @@ int32_t Model::make_kernels(mrt_error* err) {
   }
   for (const Phase& phase : schedule_.phases) {
     for (const MatrixOp& op : phase.matrix_ops) {
-      if (kernel(op) != nullptr) continue;
+      if (kernel(op) != nullptr || (op.prompt_bf16 && in_tiles())) continue;
       const Packed& w = matrices_[op.matrix];
       const auto k = static_cast<uint32_t>(op.prompt_bf16 ? w.padded : w.cols);
       MatrixKernel made;
@@ -184,8 +184,9 @@ void Model::kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t by
     for (const MatrixOp& op : phase.matrix_ops) {
       if (op.node != node) continue;
       if (row_class == MRT_CLASS_PROMPT) {
+        const bool tiles = op.prompt_bf16 && in_tiles();
         const char* library = kernel(op) != nullptr ? "onednn:brgemm_" : "own:gemm_";
-        std::snprintf(to, bytes, "%s%s", library, op.prompt_bf16 ? "bf16" : "f32");
+        std::snprintf(to, bytes, "%s%s", library, tiles ? "bf16_amx" : op.prompt_bf16 ? "bf16" : "f32");
       } else {
         const TypeInfo* type = type_info(matrices_[op.matrix].type);
         std::snprintf(to, bytes, "own:gemv_%s_%s", type->name,

@@ -32,7 +32,9 @@ class Model {
   const Packed& matrix(uint32_t i) const noexcept { return matrices_[i]; }
   const float* vector(uint32_t i) const noexcept { return i == kNoValue ? nullptr : vectors_.as<float>(vector_at_[i]); }
   uint64_t vector_size(uint32_t i) const noexcept;
-  /// The library's kernel of a product's PROMPT rows; null = our own f32 kernel.
+  /// PROMPT rows in bf16 lie and are multiplied as tiles (tiles.hpp).
+  bool in_tiles() const noexcept { return !exact_ && isa_.kernels->multiply_tiles != nullptr; }
+  /// The library's kernel of a product's PROMPT rows; null = our own, in tiles or in f32.
   const MatrixKernel* kernel(const MatrixOp& op) const noexcept;
   /// Those of PROMPT rows' attention in bf16; empty = it is computed in f32.
   const AttentionKernels& attention_kernels() const noexcept { return attention_kernels_; }

@@ -52,7 +52,11 @@ void Runner::row_op(const RowOp& op, uint16_t rows, uint32_t r, uint32_t worker)
     case RowKind::kConvert: {
       const bool prompt = r < rows_of(rows).n_prompt;
       const uint64_t padded = (static_cast<uint64_t>(op.width) + 31) / 32 * 32;
-      if (prompt && op.out_bf16 != kNoValue) k_->to_bf16(x, op.width, padded, row_as<uint16_t>(op.out_bf16, r));
+      if (prompt && op.out_bf16 != kNoValue) {
+        const bool tiles = model_->in_tiles();
+        uint8_t* to = tiles ? row(op.out_bf16, r / kTileRows * kTileRows) + tile_row(r) : row(op.out_bf16, r);
+        k_->to_bf16(x, op.width, padded, reinterpret_cast<uint16_t*>(to), tiles ? kTileBytes / 2 : kTileDepth);
+      }
       if (!prompt && op.out_q15 != kNoValue) k_->quantise(x, op.width, padded, row(op.out_q15, r));
       return;
     }

@@ -203,10 +203,10 @@ inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) 
   }
 }
 
-inline void to_bf16(const float* x, uint64_t n, uint64_t padded, uint16_t* row) {
+inline void to_bf16(const float* x, uint64_t n, uint64_t padded, uint16_t* row, uint64_t stride) {
   for (uint64_t k = 0; k < padded; k += 16) {
     const F v = k + 16 <= n ? Simd::load(x + k) : k < n ? Simd::load_n(x + k, static_cast<int>(n - k)) : Simd::zero();
-    Simd::store_bf16(reinterpret_cast<uint8_t*>(row + k), v);
+    Simd::store_bf16(reinterpret_cast<uint8_t*>(row + k / 32 * stride + k % 32), v);
   }
 }
 

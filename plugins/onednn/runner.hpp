@@ -38,7 +38,7 @@ class Runner {
   };
   struct Worker {
     uint8_t *panel, *kernel_scratch;
-    float* tile;  // result of a matrix kernel, before it goes to its rows
+    float* tile;  // result of a matrix kernel, before it goes to its rows; in tiles: all sums of a task
     float *q, *scores;
     Running sum, segment;  // of the task, and of one segment before it is merged
     uint32_t *lo, *hi;
@@ -97,6 +97,10 @@ class Runner {
   // matrix.cpp
   void matrix_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
   void prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept;
+  uint32_t tile_groups(const Packed& m) const noexcept;
+  void prompt_tiles(const MatrixOp& op, uint32_t i, Worker& w) noexcept;
+  void give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32_t r0, uint32_t rows,
+                  const float* sums) noexcept;
   void generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk, Worker& w) noexcept;
   Work matrix_work(const MatrixOp& op) const noexcept;
   void look_ahead(uint32_t active, uint32_t worker, Ahead* ahead) const noexcept;

@@ -205,6 +205,9 @@ int32_t Runner::take_workers(mrt_error* err) {
     }
   }
   for (uint32_t m = 0; m < model_->schedule().matrices.size(); ++m) inputs = std::max(inputs, model_->matrix(m).padded);
+  const uint64_t tile_rows =
+      model_->in_tiles() ? (std::min(policy_.max_tokens, kTileProductRows) + kTileRows - 1) / kTileRows * kTileRows
+                         : kRowBlock;
   n_open_ = opens ? kSegmentTokens / pool_->geometry().page_tokens + 2 : 0;
   workers_.resize(host_->n_workers());
   uint64_t bytes = 0;
@@ -219,7 +222,7 @@ int32_t Runner::take_workers(mrt_error* err) {
     for (Worker& w : workers_) {
       c.cut(&w.panel, inputs * kPanelColumns * sizeof(float));
       c.cut(&w.kernel_scratch, model_->kernel_scratch_bytes() + 64);
-      c.cut(&w.tile, static_cast<uint64_t>(kRowBlock) * kPanelColumns);
+      c.cut(&w.tile, tile_rows * (model_->in_tiles() ? kTileProductGroups * kLanes : kPanelColumns));
       c.cut(&w.q, std::max(generated, bf16 ? 1 : prompt) * q_dim);
       cut_running(&w.sum, std::max(generated, prompt));
       cut_running(&w.segment, generated);

@@ -51,6 +51,7 @@ struct Simd {
   MERRITT_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   MERRITT_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
   MERRITT_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  MERRITT_INLINE F fms(F a, F b, F c) { return _mm512_fmsub_ps(a, b, c); }
   MERRITT_INLINE F fnma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
   MERRITT_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
   MERRITT_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
@@ -111,16 +112,19 @@ struct Simd {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(bf16_bits(v)));
 #endif
   }
+  /// Sixteen-bit lanes 0 16 1 17 2 18 ...
+  MERRITT_INLINE I mix_halves(I v) {
+    alignas(64) static constexpr uint16_t kMix[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_load_si512(kMix), v);
+  }
   /// Stores lane by lane the pair (even, odd) as two bf16: the k-pair layout of a packed matrix.
   MERRITT_INLINE void store_bf16_pair(uint16_t* p, F even, F odd) {
 #if defined(__AVX512BF16__)
     const __m512bh both = _mm512_cvtne2ps_pbh(odd, even);
     __m512i bits;
     std::memcpy(&bits, &both, 64);
-    alignas(64) static constexpr uint16_t kMix[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    bits = _mm512_permutexvar_epi16(_mm512_load_si512(kMix), bits);
-    _mm512_storeu_si512(p, bits);
+    _mm512_storeu_si512(p, mix_halves(bits));
 #else
     _mm512_storeu_si512(p, _mm512_or_si512(bf16_bits(even), _mm512_slli_epi32(bf16_bits(odd), 16)));
 #endif
@@ -129,6 +133,7 @@ struct Simd {
   MERRITT_INLINE I set1_i32(int32_t v) { return _mm512_set1_epi32(v); }
   MERRITT_INLINE I set1_i8(int v) { return _mm512_set1_epi8(static_cast<char>(v)); }
   MERRITT_INLINE I load_i(const void* p) { return _mm512_loadu_si512(p); }
+  MERRITT_INLINE void store_i(void* p, I v) { _mm512_storeu_si512(p, v); }
   MERRITT_INLINE void store_i8(int8_t* p, I v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(v));
   }

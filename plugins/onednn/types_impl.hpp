@@ -9,6 +9,7 @@
 
 namespace {
 
+using merritt::onednn::Packed;
 using I = Simd::I;
 using F = Simd::F;
 
@@ -249,6 +250,19 @@ MERRITT_INLINE bool with_quant_type(uint32_t type, Fn&& fn) {
     case kQ5_K: fn(Type45K<true>{}); return true;
     case kQ6_K: fn(TypeQ6K{}); return true;
     default: return false;
+  }
+}
+
+// Sixteen results of a product to their columns.
+MERRITT_INLINE void put_group(F v, const Packed& w, uint64_t g, float* out, const float* bias) {
+  const uint64_t first = g * 16, left = w.rows - first;
+  if (left >= 16) {
+    if (bias != nullptr) v = Simd::add(v, Simd::load(bias + first));
+    Simd::store(out + first, v);
+  } else {
+    const int n = static_cast<int>(left);
+    if (bias != nullptr) v = Simd::add(v, Simd::load_n(bias + first, n));
+    Simd::store_n(out + first, v, n);
   }
 }
 

@@ -17,6 +17,7 @@
 #include "onednn/layout.hpp"
 #include "support/blocks.hpp"
 #include "support/numbers.hpp"
+#include "support/os/amx.hpp"
 
 namespace merritt::onednn {
 namespace {
@@ -25,9 +26,17 @@ using namespace plugin;
 struct Free {
   void operator()(uint8_t* p) const { std::free(p); }
 };
+using Bytes = std::unique_ptr<uint8_t, Free>;
+// On a huge page of its own, filled with a number that is a finite f32, bf16 and f16.
+Bytes bytes(uint64_t n) {
+  n = (n + (2u << 20) - 1) & ~((2ull << 20) - 1);
+  Bytes p(static_cast<uint8_t*>(std::aligned_alloc(2u << 20, n)));
+  std::memset(p.get(), 0x3c, n);
+  return p;
+}
 struct Weights {
   Packed packed;
-  std::unique_ptr<uint8_t, Free> data;
+  Bytes data;
 };
 
 // Codes do not change the speed, scales must be finite.
@@ -45,7 +54,8 @@ const Kernels& best_kernels() {
   switch (cpu_level()) {
     case MRT_ISA_AVX2: return *kernels_avx2();
     case MRT_ISA_AVX512: return *kernels_avx512();
-    default: return *kernels_vnni();
+    case MRT_ISA_VNNI: return __builtin_cpu_is("intel") != 0 ? *kernels_vnni_ahead() : *kernels_vnni();
+    default: return os::request_amx() ? *kernels_amx() : *kernels_vnni();
   }
 }
 // Asked once: under a hypervisor a question to the CPU takes tens of microseconds.
@@ -103,6 +113,23 @@ void prompt(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols
       benchmark::Counter(2.0 * m * static_cast<double>(rows * cols), benchmark::Counter::kIsIterationInvariantRate);
 }
 
+void prompt_tiles(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
+  const auto m = static_cast<uint32_t>(state.range(0));
+  const Weights w = make_weights(type, rows, cols);
+  const uint64_t padded = (m + kTileRows - 1) / kTileRows * kTileRows;
+  const Bytes a = bytes(padded * cols * 2), opened = bytes(kTileProductGroups * kTileProductDepth * 32),
+              sums = bytes(padded * kTileProductGroups * kLanes * sizeof(float));
+  for (auto _ : state) {
+    for (uint64_t g = 0; g < w.packed.groups; g += kTileProductGroups) {
+      multiply_in_tiles(kernels(), w.packed, g, kTileProductGroups, a.get(), m, opened.get(),
+                        reinterpret_cast<float*>(sums.get()));
+    }
+    benchmark::ClobberMemory();
+  }
+  state.counters["FLOP/s"] =
+      benchmark::Counter(2.0 * m * static_cast<double>(rows * cols), benchmark::Counter::kIsIterationInvariantRate);
+}
+
 void panel(benchmark::State& state, uint32_t type) {
   constexpr uint64_t kCols = 2048;
   const Weights w = make_weights(type, kPanelColumns, kCols);
@@ -112,6 +139,17 @@ void panel(benchmark::State& state, uint32_t type) {
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kCols * kPanelColumns));
+}
+
+void opened_tiles(benchmark::State& state, uint32_t type) {
+  constexpr uint64_t kCols = 2048;
+  const Weights w = make_weights(type, kLanes, kCols);
+  const Bytes to = bytes(kCols * kLanes * 2);
+  for (auto _ : state) {
+    kernels().open_tiles(w.packed, 0, 0, w.packed.blocks, reinterpret_cast<uint16_t*>(to.get()));
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kCols * kLanes));
 }
 
 // One KV head of 256 dimensions, 512 cached tokens in f16; n queries that see them all.
@@ -192,6 +230,9 @@ void add_all() {
     benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q15, type, 65536, 2048)->Arg(1)->Arg(16);
     if (kernels().bf16) benchmark::RegisterBenchmark(("panel/" + name).c_str(), panel, type);
     benchmark::RegisterBenchmark(("prompt/" + name).c_str(), prompt, type, 2048, 1024)->Arg(16)->Arg(512);
+    if (kernels().multiply_tiles == nullptr) continue;
+    benchmark::RegisterBenchmark(("prompt_tiles/" + name).c_str(), prompt_tiles, type, 2048, 2048)->Arg(16)->Arg(512);
+    benchmark::RegisterBenchmark(("open_tiles/" + name).c_str(), opened_tiles, type);
   }
   benchmark::RegisterBenchmark("attention/f16_dim256_512", attention)->Arg(4)->Arg(64);
   for (const uint32_t type : {kF16, kBF16, kQ8_0}) {

@@ -83,7 +83,7 @@ RigOptions product_options(uint32_t flags, uint32_t isa, Executor executor = Exe
   o.compile_flags = flags;
   o.isa_max = isa;
   o.executor = executor;
-  o.max_tokens = o.max_rows = 512;
+  o.max_tokens = o.max_rows = 600;  // more than share an opened weight
   return o;
 }
 
@@ -161,7 +161,7 @@ void compare_counts(const Product& p, uint32_t isa, uint32_t row_class, uint32_t
   const std::vector<float> all = multiply(&rig, x, p.inputs, {{0, total, row_class}});
   const size_t n = p.outputs;
   ASSERT_EQ(all.size(), n * total);
-  for (uint32_t m = 1; m < total; m += m < 130 ? 1 : 41) {
+  for (uint32_t m = 1; m < total; m += m < 130 && total < 600 ? 1 : 41) {
     const std::vector<float> some = multiply(&rig, x, p.inputs, {{total - m, m, row_class}});
     ASSERT_EQ(std::memcmp(some.data(), &all[(total - m) * n], m * n * 4), 0) << p.type << ' ' << isa << " rows " << m;
   }
@@ -173,6 +173,29 @@ TEST_F(OneDnn, RowsDoNotDependOnHowManyComeWithThem) {
   }
   for (const uint32_t type : {kF32, kBF16, kQ5_0, kQ8_0, kQ4_K, kQ6_K}) {
     for (const uint32_t c : {MRT_CLASS_PROMPT, MRT_CLASS_GENERATED}) compare_counts({type, 256, 80}, 0, c, 512);
+  }
+  // Deeper than is opened at once, with a rest, and more rows than share it.
+  for (const uint32_t type : {kBF16, kQ8_0, kQ4_K}) compare_counts({type, 1280, 200}, 0, MRT_CLASS_PROMPT, 600);
+}
+
+// Sums over a depth that is opened in pieces; outputs of several tasks, the last of them with an odd group.
+TEST_F(OneDnn, DeepAndWideProductsAreRight) {
+  for (const uint32_t type : {kF32, kF16, kBF16, kQ4_0, kQ8_0, kQ4_K, kQ6_K}) {
+    const Product p(type, 1280, 467);
+    Rig rig(onednn(), p.graph, product_options(0, 0, Executor::kTwoThreads));
+    ASSERT_TRUE(rig.ok()) << rig.err.message;
+    constexpr uint32_t kRows = 530;
+    const std::vector<float> x = noise(12, kRows * p.inputs, 1.0f);
+    const std::vector<float> y = multiply(&rig, x, p.inputs, {{0, kRows, MRT_CLASS_PROMPT}});
+    ASSERT_EQ(y.size(), static_cast<size_t>(kRows) * p.outputs) << rig.err.message;
+    for (uint32_t r = 0; r < kRows; r += 23) {
+      for (uint32_t o = 0; o < p.outputs; ++o) {
+        double length = 0;
+        const double expect = p.exact(x.data() + r * p.inputs, o, &length);
+        ASSERT_NEAR(y[r * p.outputs + o], expect, 0.03 * length + 1e-6)
+            << type_info(type)->name << ' ' << r << ' ' << o;
+      }
+    }
   }
 }
 
@@ -275,7 +298,11 @@ TEST_F(OneDnn, TheTraceNamesTheKernels) {
   char name[64] = {};
   mrt_error err{};
   ASSERT_EQ(trace->kernel_name(rig.model, 0, MRT_CLASS_PROMPT, name, sizeof name, &err), MRT_OK);
-  EXPECT_EQ(std::string(name).substr(0, 14), "onednn:brgemm_");
+  mrt_device_desc desc{};
+  desc.struct_size = sizeof desc;
+  ASSERT_EQ(rig.table().device_describe(0, &desc, &err), MRT_OK);
+  const bool amx = std::string(desc.name).find("AMX") != std::string::npos;
+  EXPECT_EQ(std::string(name).substr(0, 14), amx ? "own:gemm_bf16_" : "onednn:brgemm_");
   ASSERT_EQ(trace->kernel_name(rig.model, 0, MRT_CLASS_GENERATED, name, sizeof name, &err), MRT_OK);
   EXPECT_EQ(std::string(name).substr(0, 14), "own:gemv_q5_0_");
   EXPECT_EQ(trace->kernel_name(rig.model, 1, MRT_CLASS_PROMPT, name, sizeof name, &err), MRT_NOT_FOUND);
