@@ -127,10 +127,12 @@ void Runner::give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32
     float* y = row_as<float>(op.out, r0 + r);
     for (uint64_t c = g0 * kLanes; c < std::min(m.rows, (g0 + groups) * kLanes); c += kLanes, from += kTileBytes / 4) {
       const uint64_t n = std::min<uint64_t>(kLanes, m.rows - c);
-      if (bias == nullptr) {
-        std::memcpy(y + c, from, n * sizeof(float));
-      } else {
+      if (bias != nullptr) {
         k_->add(from, bias + c, y + c, n);
+      } else if (n == kLanes) {  // of a size that the compiler knows
+        std::memcpy(y + c, from, kLanes * sizeof(float));
+      } else {
+        std::memcpy(y + c, from, n * sizeof(float));
       }
     }
   }
