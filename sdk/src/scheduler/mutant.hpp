@@ -15,7 +15,8 @@ enum class Mutant : uint32_t {
   kInputOnly,
   kNoRefund,
   kFcfs,
-  kNoCeilings
+  kNoCeilings,
+  kRestStays
 };
 
 #ifdef MERRITT_MUTANT

@@ -182,6 +182,7 @@ const BatchPlan& Scheduler::plan(uint64_t now_ns) {
   plan_.ended.clear();
   plan_.started.clear();
   plan_.preempted.clear();
+  plan_.dropped.clear();
   ++n_plans_;
   weighed_ = false;
   plan_.n_tokens = plan_.n_rows = plan_.n_prompt_tokens = 0;
@@ -233,7 +234,7 @@ void Scheduler::end_choice(uint64_t request, uint32_t choice) {
   if (state == nullptr || choice >= state->choices.size() || !state->choices[choice].live) return;
   state->choices[choice].live = false;
   state->choices[choice].ended = true;
-  cache_.unreserve(state->choices[choice].sequence);
+  cache_.end_growth(state->choices[choice].sequence);
 }
 
 void Scheduler::step_done(uint64_t duration_ns) {

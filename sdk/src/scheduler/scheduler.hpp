@@ -50,7 +50,8 @@ struct Limits {
 enum class Rows : uint32_t { kLast = 0, kAll = 1 };  // of the prompt
 
 // The one place where a weight is read: it may change while requests run, and the next charge is made with the new one.
-inline uint32_t weight_of(const tenant::Tenant& tenant) { return tenant.weight(); }
+inline uint32_t weight_of(const KvAccount& account) { return account.weight.load(std::memory_order_relaxed); }
+inline uint32_t weight_of(const tenant::Tenant& tenant) { return weight_of(*tenant.kv_account()); }
 
 struct Submission {
   uint64_t request = 0;              // the caller's number, not 0, unique among the live ones
@@ -90,7 +91,14 @@ struct Ended {
 // it runs what it ran before, each token in the class that it had.
 struct Preempted {
   uint64_t request = 0;
-  std::vector<kv::ClassRun> classes;  // of choice 0
+  uint32_t n_tokens = 0;  // of choice 0
+};
+
+// Pages of a sequence at rest were taken back: it ends at `position` now. Whoever runs next on it runs its tokens again
+// from there; a request that waits for its turn on it does so by itself.
+struct Dropped {
+  kv::SequenceId sequence{};
+  uint32_t position = 0;
 };
 
 struct BatchPlan {
@@ -98,6 +106,7 @@ struct BatchPlan {
   std::vector<Ended> ended;       // the scheduler has forgotten these already
   std::vector<uint64_t> started;  // left the queue with this plan
   std::vector<Preempted> preempted;
+  std::vector<Dropped> dropped;
   uint32_t n_tokens = 0, n_rows = 0;
   uint32_t n_prompt_tokens = 0;
 
@@ -218,6 +227,7 @@ class Scheduler {
   void collect_candidates();
   Lane* next_lane();
   bool may_bypass(const Lane& lane, uint64_t least_blocked) const;
+  Code room_to_start(const State& state, const kv::Reservation& reservation) const;
   Code try_start(State& state, bool* started);
   void start(State* state);
   void count_bypasses();
@@ -228,13 +238,28 @@ class Scheduler {
   bool fits_floor(const State& state) const;
   bool is_promised(const State& state) const;
   kv::Reservation reservation_for(const State& state) const;
-  bool over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes) const;
+  bool over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes, uint64_t back = 0) const;
   void secure_pages();
   bool secure(State& state);
+  uint64_t excess_of(const KvAccount& account, uint64_t claimed_bytes) const;
   void weigh_lanes();
   State* victim_of(const Lane* only, const Lane* spared, uint64_t least_excess) const;
   bool make_room(const State& state, const kv::Reservation& reservation);
   void preempt(State* state);
+
+  // scheduler/at_rest.cpp
+  enum class Whose : uint32_t { kOwn = 0, kAnybodys = 1 };
+  struct Resting {  // of one owner
+    const KvAccount* account = nullptr;
+    uint64_t excess = 0;
+    uint64_t floor = 0;
+    uint64_t bytes = 0;  // that may be taken
+  };
+  void look_at_rest(const State& state, Whose whose);
+  uint64_t bytes_at_rest(const State& state);
+  bool drop_at_rest(const State& state, Whose whose);
+  bool drop_of(const Resting& owner, kv::SequenceId spared);
+  void drop_tail(kv::SequenceId sequence, uint32_t position);
 
   // scheduler/charges.cpp
   void set_prices();
@@ -281,6 +306,8 @@ class Scheduler {
   Lane* starved_ = nullptr;                                        // whose head everybody waits for
   uint64_t least_blocked_ = UINT64_MAX;                            // service of those that wait for room
   bool weighed_ = false;                                           // Lane::excess is right
+  std::vector<kv::Cache::Rest> owners_;                            // scratch: who has sequences at rest,
+  std::vector<Resting> resting_;                                   // and what of that may be taken
   std::vector<uint32_t> wanted_;  // scratch: draft tokens the runs of the plan still wait for
   BatchPlan plan_;
   uint32_t n_waiting_ = 0;
