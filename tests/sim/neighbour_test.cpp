@@ -161,6 +161,26 @@ TEST(Neighbour, AStormOfSessionsDoesNotHarm) {
                          {.queue_max = 1000}));
 }
 
+// Many tenants that keep all sequences running, none of them more than two. A tenant of four times their weight does
+// not wait for one to end.
+TEST(Neighbour, TenantsThatRunAllSequencesDoNotHarm) {
+  World world = victim_alone(1);
+  world.tenants[kVictim].weight = 4;
+  for (uint32_t t = 1; t <= 8; ++t) {
+    world.tenants.push_back({});
+    Dice dice(20 + t);
+    add_load(world, dice,
+             {.tenant = t,
+              .requests = 2000,
+              .live = 2,
+              .prompt_least = 32,
+              .prompt_most = 64,
+              .output_least = 100,
+              .output_most = 200});
+  }
+  expect_unharmed(world);
+}
+
 // Sessions that have run something and are never ended, from one tenant and from several, none of which is above its
 // part of the pool.
 TEST(Neighbour, AHoardOfIdleSessionsDoesNotHarm) {

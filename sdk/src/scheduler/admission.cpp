@@ -41,7 +41,7 @@ void Scheduler::admit() {
     if (!lane->waiting.empty()) look_at_own_limit(*lane);
   }
   bool known = false;
-  for (uint32_t failed = 0; n_waiting_ != 0 && n_sequences_ < limits_.sequences_max && failed < kFailuresMax;) {
+  for (uint32_t failed = 0; n_waiting_ != 0 && failed < kFailuresMax;) {
     if (!known) collect_candidates();
     Lane* lane = next_lane();
     if (lane == nullptr) break;
@@ -66,6 +66,7 @@ void Scheduler::start(State* state) {
   state->running = true;
   weighed_ = false;
   state->started_plan = n_plans_;
+  state->fresh = 0;
   state->prefix = cache_.length(state->s.sequence) + state->s.prompt_tokens;
   ++lane.n_running;
   lane.n_sequences += state->s.n;
@@ -108,11 +109,15 @@ void Scheduler::look_at_own_limit(Lane& lane) {
   }
 }
 
+// When all sequences run, only who may take one is a candidate; the others are next as soon as one ends, and whoever
+// goes ahead of them then goes ahead within the bound.
 void Scheduler::collect_candidates() {
   starved_ = nullptr;
   least_blocked_ = UINT64_MAX;
   candidates_.clear();
   turns_.clear();
+  const bool full = free_sequences() == 0;
+  if (full) look_at_givers();
   for (const auto& lane : lanes_) {
     if (!lane->entered) continue;
     const State& head = *lane->waiting.front();
@@ -121,6 +126,10 @@ void Scheduler::collect_candidates() {
     if (head.bypassed >= kBypassMax && older) starved_ = lane.get();
     if (lane->failure == Code::kOverloaded) least_blocked_ = std::min(least_blocked_, served);
     if (lane->blocked) continue;
+    if (full && !somebody_gives(head)) {
+      least_blocked_ = std::min(least_blocked_, served);
+      continue;
+    }
     candidates_.push_back({.tenant = lane->id(), .order = head.order, .served = served});
     turns_.push_back(lane.get());
   }
@@ -168,7 +177,7 @@ Code Scheduler::room_to_start(const State& state, const kv::Reservation& reserva
 
 // Not started with an ok code: the tenant's own sequences_max.
 Code Scheduler::try_start(State& state, bool* started) {
-  if (state.s.n > limits_.sequences_max - n_sequences_) return Code::kOverloaded;
+  if (!can_take(state)) return Code::kOverloaded;
   const kv::Reservation reservation = reservation_for(state);
   Code room = room_to_start(state, reservation);
   while (room == Code::kOverloaded ? make_room(state, reservation)
@@ -177,6 +186,10 @@ Code Scheduler::try_start(State& state, bool* started) {
   }
   if (room != Code::kOk) return room;
   if (const Status reserved = cache_.reserve(state.s.sequence, reservation); !reserved.ok()) return reserved.code();
+  if (!take_sequences(state)) {  // who would have given lost its pages instead
+    cache_.unreserve(state.s.sequence);
+    return Code::kOverloaded;
+  }
   *started = state.s.tenant->start(state.s.n);
   if (!*started) {
     cache_.unreserve(state.s.sequence);

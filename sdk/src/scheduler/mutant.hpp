@@ -16,7 +16,8 @@ enum class Mutant : uint32_t {
   kNoRefund,
   kFcfs,
   kNoCeilings,
-  kRestStays
+  kRestStays,
+  kSequencesStay
 };
 
 #ifdef MERRITT_MUTANT

@@ -202,6 +202,7 @@ void Scheduler::advance(uint64_t request, uint32_t choice, uint32_t n_tokens) {
   if (state == nullptr) return;
   if (state->prefilling()) {
     state->prompt_done += std::min(n_tokens, state->s.prompt_tokens - state->prompt_done);
+    note_fresh_prompt(*state, n_tokens);
     if (state->prefilling() || state->s.max_new_tokens == 0 || std::exchange(state->drawn, true)) return;
     for (Choice& each : state->choices) each.generated = 1;  // drawn after the prompt
     charge_generated(*state, state->s.n);

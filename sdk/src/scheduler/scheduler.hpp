@@ -175,6 +175,8 @@ class Scheduler {
     uint32_t prefix = 0;                 // length of the sequence when the prompt is in
     uint32_t prompt_done = 0;
     uint32_t preempted = 0;                         // times
+    uint32_t reached = 0;                           // length of the sequence at most, by the prompt
+    uint64_t fresh = 0;                             // cost of what it ran since it started and had not run before
     uint64_t floor_bytes = 0;                       // taken of the tenant's floor
     uint64_t started_plan = 0, preempted_plan = 0;  // numbers of plans
     bool promised = false;                          // the worst case is reserved, nobody takes it back
@@ -202,6 +204,8 @@ class Scheduler {
     bool blocked = false;      // its head could not start in this plan,
     Code failure = Code::kOk;  // because of this; ok = the tenant's sequences_max
     uint64_t page_units = 0;   // scratch of a plan, as these:
+    State* gives = nullptr;
+    uint32_t given = 0;
     State* prompts = nullptr;
     State** prompts_end = nullptr;
     uint64_t served = 0;
@@ -261,6 +265,17 @@ class Scheduler {
   bool drop_of(const Resting& owner, kv::SequenceId spared);
   void drop_tail(kv::SequenceId sequence, uint32_t position);
 
+  // scheduler/slots.cpp
+  uint32_t free_sequences() const { return limits_.sequences_max - n_sequences_; }
+  uint64_t cost_to_rerun(const State& state) const;
+  bool may_be_taken(const State& state) const;
+  static bool gives(const State& from, uint32_t given, const State& to);
+  void look_at_givers();
+  bool somebody_gives(const State& to) const;
+  State* first_to_give(const State& to) const;
+  bool can_take(const State& state);
+  bool take_sequences(const State& state);
+
   // scheduler/charges.cpp
   void set_prices();
   Service compute(uint64_t tokens, uint64_t cost) const;
@@ -269,6 +284,7 @@ class Scheduler {
   Service still_to_come(const State& state) const;
   void charge_prompt(State& state);
   void refund_prompt(const State& state);
+  void note_fresh_prompt(State& state, uint32_t n_tokens);
   void charge_generated(State& state, uint32_t n_tokens);
   void charge_pages();
 

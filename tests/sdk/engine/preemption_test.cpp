@@ -65,6 +65,33 @@ TEST_P(Preemption, ACancelledRequestLeavesItsSessionWhole) {
   EXPECT_GT(compared, 0u);
 }
 
+// One tenant runs six of eight sequences, another one takes the two that are left and then one of the six.
+TEST_P(Preemption, ForASequenceChangesNoBit) {
+  if (GetParam().stories) MERRITT_SKIP_WITHOUT(stories_path());
+  const uint64_t bytes = sequence_bytes(GetParam());
+  std::vector<Answer> answers[2];
+  uint64_t preemptions[2] = {};
+  for (const bool narrow : {false, true}) {
+    World world(GetParam(), 16 * bytes, 0, narrow ? 8 : 16);
+    std::vector<std::shared_ptr<engine::Request>> requests;
+    for (uint32_t i = 0; i < 9; ++i) {
+      if (i == 6) {
+        for (int step = 0; step < 20; ++step) ASSERT_TRUE(world.engine->poll(0).ok());
+        ASSERT_EQ(world.tenants[0]->usage().sequences_running, 6u);
+      }
+      engine::RequestParams params = params_of(GetParam(), i % kSessions, 0);
+      params.n = 1;
+      const auto session = *world.engine->open_session(world.tenants[i < 6 ? 0 : 1], world.model);
+      requests.push_back(*world.engine->submit(session, params));
+    }
+    for (const auto& request : requests) answers[narrow].push_back(read_all(world.engine, *request));
+    preemptions[narrow] = world.engine->stats().preemptions;
+  }
+  for (size_t i = 0; i < answers[0].size(); ++i) EXPECT_EQ(answers[1][i], answers[0][i]) << i;
+  EXPECT_EQ(preemptions[0], 0u);
+  EXPECT_EQ(preemptions[1], 1u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Plugins, Preemption,
                          ::testing::Values(Setup{"reference", false}, Setup{"reference", true}, Setup{"onednn", false},
                                            Setup{"onednn", true}),
