@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <future>
 
 #include "cli.hpp"
 #include "interrupt.hpp"
@@ -14,7 +15,7 @@
 namespace merritt::tools {
 namespace {
 
-constexpr double kSleepMax = 0.05;  // so that Ctrl-C is seen
+constexpr double kSleepMax = 0.02;  // so that Ctrl-C, and the end of the run, are seen
 constexpr double kRetryDefault = 0.01;
 
 std::vector<std::string> stop_strings(const TenantLoad& load) {
@@ -43,58 +44,73 @@ TenantOptions limits_of(const TenantLoad& load, const ModelInfo& model) {
   return options;
 }
 
+void check_lengths(const LoadSpec& spec, const ModelInfo& model) {
+  for (const TenantLoad& load : spec.tenants) {
+    const uint64_t longest = (load.text_bytes > 0 ? 0 : load.prompt.most) + uint64_t{load.output.most};
+    if (longest <= model.context_max) continue;
+    throw with_fix(format("tenant %s: %llu tokens of prompt and output, the context is %u", load.name.c_str(),
+                          static_cast<unsigned long long>(longest), model.context_max),
+                   "shorter lengths, or a longer --context", kExitUsage);
+  }
+}
+
 }  // namespace
 
-LoadRun::LoadRun(Engine& engine, Model& model, const LoadSpec& spec) : engine_(engine), model_(model), spec_(spec) {
-  info_ = expect(model.info(), "model");
-  queue_ = expect(engine.queue(), "queue");
-  descriptor_ = expect(queue_.fd(), "queue");
-  figures_.bucket_seconds = spec.bucket_seconds;
-  figures_.kv_pool_bytes = info_.kv_bytes;
-  for (size_t i = 0; i < spec.tenants.size(); ++i) {
-    const TenantLoad& load = spec.tenants[i];
-    const uint64_t longest = (load.text_bytes > 0 ? 0 : load.prompt.most) + uint64_t{load.output.most};
-    if (longest > info_.context_max) {
-      throw with_fix(format("tenant %s: %llu tokens of prompt and output, the context is %u", load.name.c_str(),
-                            static_cast<unsigned long long>(longest), info_.context_max),
-                     "shorter lengths, or a longer --context", kExitUsage);
-    }
-    auto tenant =
-        load.as == i ? expect(engine.tenant(load.name, limits_of(load, info_)), "tenant " + load.name) : Tenant();
-    sides_.push_back({std::move(tenant), Dice(spec.seed * 0x9E3779B97F4A7C15u + i), std::string(load.text_bytes, 'e'),
-                      stop_strings(load), std::deque<Session>()});
-    TenantFigures figures;
-    figures.name = load.name;
-    figures.weight = load.weight;
-    figures_.tenants.push_back(std::move(figures));
-  }
+Course::Course(Engine& engine, const LoadSpec& spec) : engine_(engine), spec_(spec) {
+  for (const TenantLoad& load : spec.tenants) left_ += load.requests != 0 ? 1 : 0;
 }
 
-// Of every tenant that is to end so many requests, so many have ended.
-bool LoadRun::over() const {
-  if (now() >= spec_.seconds) return true;
-  bool counted = false;
-  for (size_t i = 0; i < spec_.tenants.size(); ++i) {
-    if (spec_.tenants[i].requests == 0) continue;
-    counted = true;
-    if (figures_.tenants[i].done + figures_.tenants[i].cancelled < spec_.tenants[i].requests) return false;
-  }
-  return counted;
+void Course::begin() {
+  if (!began_.exchange(true)) steps_at_begin_ = expect(engine_.stats(), "statistics").steps;
 }
 
-LoadFigures LoadRun::run() {
-  watch_ = Stopwatch();
+void Course::count_done() {
+  if (--left_ == 0) end();
+}
+
+void Course::end() {
+  if (ended_.exchange(true)) return;
+  seconds_ = now();
+  steps_at_end_ = expect(engine_.stats(), "statistics").steps;
+  over_ = true;
+}
+
+LoadRun::LoadRun(Engine& engine, Model& model, const LoadSpec& spec, size_t index, Tenant& capability, Course& course)
+    : engine_(engine),
+      model_(model),
+      spec_(spec),
+      load_(spec.tenants[index]),
+      capability_(capability),
+      own_bill_(load_.as == index),
+      course_(course),
+      info_(expect(model.info(), "model")),
+      queue_(expect(engine.queue(), "queue")),
+      descriptor_(expect(queue_.fd(), "queue")),
+      dice_(spec.seed * 0x9E3779B97F4A7C15u + index) {
+  options_.flags = MERRITT_REQUEST_IGNORE_EOS;
+  options_.text = std::string(load_.text_bytes, 'e');
+  options_.stop = stop_strings(load_);
+  figures_.name = load_.name;
+  figures_.weight = load_.weight;
+}
+
+// The time is over, or of every tenant that is to end so many requests so many have ended.
+void LoadRun::look_at_end() {
+  if (now() >= spec_.seconds) course_.end();
+  if (counted_ || load_.requests == 0 || figures_.done + figures_.cancelled < load_.requests) return;
+  counted_ = true;
+  course_.count_done();
+}
+
+TenantFigures LoadRun::run() {
   at(0, What::kBegin);
-  for (uint32_t i = 0; i < sides_.size(); ++i) {
-    const TenantLoad& load = spec_.tenants[i];
-    if (load.arrivals.law == Arrivals::Law::kClosed) {
-      for (uint32_t client = 0; client < load.arrivals.clients; ++client) at(now(), What::kSend, i);
-    } else {
-      at(now() + sides_[i].dice.unit() / load.arrivals.per_second, What::kSend, i);
-    }
-    if (load.sessions_per_second > 0) at(now(), What::kOpenSession, i);
+  if (load_.arrivals.law == Arrivals::Law::kClosed) {
+    for (uint32_t client = 0; client < load_.arrivals.clients; ++client) at(now(), What::kSend);
+  } else {
+    at(now() + dice_.unit() / load_.arrivals.per_second, What::kSend);
   }
-  while (!over()) {
+  if (load_.sessions_per_second > 0) at(now(), What::kOpenSession);
+  for (look_at_end(); !course_.over(); look_at_end()) {
     if (interrupted()) throw Failure("interrupted");
     fire_due();
     sleep();
@@ -105,7 +121,7 @@ LoadFigures LoadRun::run() {
 
 void LoadRun::fire_due() {
   const double until = now();
-  while (!timers_.empty() && timers_.top().due <= until) {
+  while (!timers_.empty() && timers_.top().due <= until && !course_.over()) {
     const Timer timer = timers_.top();
     timers_.pop();
     fire(timer);
@@ -117,8 +133,8 @@ void LoadRun::fire(const Timer& timer) {
   switch (timer.what) {
     case What::kBegin: return begin();
     case What::kSample: return sample();
-    case What::kSend: return send(timer.tenant, timer.due);
-    case What::kOpenSession: return open_session(timer.tenant);
+    case What::kSend: return send(timer.due);
+    case What::kOpenSession: return open_session();
     case What::kCancel:
       if (flight != flights_.end()) expect(flight->second.request.cancel(), "cancel");
       return;
@@ -136,80 +152,93 @@ void LoadRun::sleep() {
   if (ppoll(&wanted, 1, &timeout, nullptr) < 0 && errno != EINTR) throw Failure("poll failed");
 }
 
-RequestOptions LoadRun::request_of(uint32_t tenant) {
-  const TenantLoad& load = spec_.tenants[tenant];
-  Side& side = sides_[tenant];
-  RequestOptions options;
-  options.flags = MERRITT_REQUEST_IGNORE_EOS;
-  options.max_tokens = load.output.draw(side.dice);
-  options.stop = side.stop;
-  if (load.text_bytes > 0) {
-    options.text = side.text;
-    return options;
-  }
-  options.tokens.resize(load.prompt.draw(side.dice));
-  for (int32_t& token : options.tokens) token = static_cast<int32_t>(side.dice.below(info_.vocabulary));
-  return options;
+const RequestOptions& LoadRun::next_request() {
+  options_.max_tokens = load_.output.draw(dice_);
+  if (load_.text_bytes > 0) return options_;
+  options_.tokens.resize(load_.prompt.draw(dice_));
+  for (int32_t& token : options_.tokens) token = static_cast<int32_t>(dice_.below(info_.vocabulary));
+  return options_;
 }
 
-void LoadRun::send(uint32_t tenant, double due) {
-  const TenantLoad& load = spec_.tenants[tenant];
-  Side& side = sides_[tenant];
-  if (load.arrivals.law != Arrivals::Law::kClosed) {
-    const double gap = load.arrivals.law == Arrivals::Law::kPoisson ? side.dice.wait() : 1;
-    at(due + gap / load.arrivals.per_second, What::kSend, tenant);
+void LoadRun::send(double due) {
+  if (load_.arrivals.law != Arrivals::Law::kClosed) {
+    const double gap = load_.arrivals.law == Arrivals::Law::kPoisson ? dice_.wait() : 1;
+    at(due + gap / load_.arrivals.per_second, What::kSend);
   }
   const bool measured = measuring_ && due >= 0;
-  if (measured) figures_.tenants[tenant].late_ms.push_back((now() - due) * 1e3);
-  const RequestOptions options = request_of(tenant);
-  const bool cancels = side.dice.unit() < load.cancel_probability;
+  if (measured) figures_.late_ms.push_back((now() - due) * 1e3);
+  const RequestOptions& options = next_request();
+  const bool cancels = dice_.unit() < load_.cancel_probability;
   const uint64_t steps = expect(engine_.stats(), "statistics").steps;
-  auto session = capability(tenant).session(model_);
-  if (!session) return refuse(tenant, measured, session.error());
+  auto session = capability_.session(model_);
+  if (!session) return refuse(measured, session.error());
   auto request = session->submit(options);
-  if (!request) return refuse(tenant, measured, request.error());
+  if (!request) return refuse(measured, request.error());
   const uint64_t id = ++flight_count_;
   expect(queue_.add(*request, id), "queue");
-  if (measured) ++figures_.tenants[tenant].sent;
-  if (cancels) at(now() + load.cancel_after_ms / 1e3, What::kCancel, tenant, id);
-  flights_.emplace(id, Flight{std::move(session).value(), std::move(request).value(), tenant,
+  if (measured) ++figures_.sent;
+  if (cancels) at(now() + load_.cancel_after_ms / 1e3, What::kCancel, id);
+  flights_.emplace(id, Flight{std::move(session).value(), std::move(request).value(),
                               static_cast<uint32_t>(options.tokens.size()), due, steps});
 }
 
-double LoadRun::wait_after_refusal(uint32_t tenant, uint32_t hint_ms) const {
-  const double own = spec_.tenants[tenant].retry_ms;
-  if (own >= 0) return own / 1e3;
+double LoadRun::wait_after_refusal(uint32_t hint_ms) const {
+  if (load_.retry_ms >= 0) return load_.retry_ms / 1e3;
   return hint_ms > 0 ? hint_ms / 1e3 : kRetryDefault;
 }
 
 // A client comes again; an arrival of the open loop is lost.
-void LoadRun::refuse(uint32_t tenant, bool measured, const Error& error) {
+void LoadRun::refuse(bool measured, const Error& error) {
   if (measured) {
-    ++figures_.tenants[tenant].refused[name(error.code())];
-    figures_.tenants[tenant].messages.try_emplace(name(error.code()), error.message());
-    ++bucket(tenant, now()).refused;
+    ++figures_.refused[name(error.code())];
+    figures_.messages.try_emplace(name(error.code()), error.message());
+    ++bucket(now()).refused;
   }
-  if (spec_.tenants[tenant].arrivals.law != Arrivals::Law::kClosed) return;
-  at(now() + wait_after_refusal(tenant, error.retry_after_ms()), What::kSend, tenant);
+  if (load_.arrivals.law != Arrivals::Law::kClosed) return;
+  at(now() + wait_after_refusal(error.retry_after_ms()), What::kSend);
 }
 
-void LoadRun::open_session(uint32_t tenant) {
-  const TenantLoad& load = spec_.tenants[tenant];
-  Side& side = sides_[tenant];
-  auto session = capability(tenant).session(model_);
+void LoadRun::open_session() {
+  auto session = capability_.session(model_);
   if (session) {
-    side.sessions.push_back(std::move(session).value());
-    figures_.tenants[tenant].sessions += measuring_ ? 1 : 0;
-    if (side.sessions.size() > load.sessions_held) side.sessions.pop_front();
+    sessions_.push_back(std::move(session).value());
+    figures_.sessions += measuring_ ? 1 : 0;
+    if (sessions_.size() > load_.sessions_held) sessions_.pop_front();
   } else if (measuring_) {
-    ++figures_.tenants[tenant].refused[name(session.error().code())];
+    ++figures_.refused[name(session.error().code())];
   }
-  at(now() + 1 / load.sessions_per_second, What::kOpenSession, tenant);
+  at(now() + 1 / load_.sessions_per_second, What::kOpenSession);
 }
 
 LoadFigures run_load(Engine& engine, Model& model, const LoadSpec& spec) {
-  LoadRun run(engine, model, spec);
-  return run.run();
+  const ModelInfo info = expect(model.info(), "model");
+  check_lengths(spec, info);
+  std::vector<Tenant> tenants;
+  for (size_t i = 0; i < spec.tenants.size(); ++i) {
+    const TenantLoad& load = spec.tenants[i];
+    const bool own = load.as == i;
+    tenants.push_back(own ? expect(engine.tenant(load.name, limits_of(load, info)), "tenant " + load.name) : Tenant());
+  }
+  Course course(engine, spec);
+  std::vector<std::future<TenantFigures>> threads;
+  for (size_t i = 0; i < spec.tenants.size(); ++i) {
+    threads.push_back(std::async(std::launch::async, [&, i] {
+      try {
+        return LoadRun(engine, model, spec, i, tenants[spec.tenants[i].as], course).run();
+      } catch (...) {
+        course.end();  // nobody goes on without it
+        throw;
+      }
+    }));
+  }
+  LoadFigures figures;
+  for (std::future<TenantFigures>& thread : threads) thread.wait();
+  for (std::future<TenantFigures>& thread : threads) figures.tenants.push_back(thread.get());
+  figures.seconds = course.seconds();
+  figures.steps = course.steps();
+  figures.bucket_seconds = spec.bucket_seconds;
+  figures.kv_pool_bytes = info.kv_bytes;
+  return figures;
 }
 
 }  // namespace merritt::tools

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Puts the load of a LoadSpec on an engine: one thread sends what is due and reads everything through one queue.
+// Puts the load of a LoadSpec on an engine: for each tenant a thread that sends what is due and reads it all through
+// one queue.
 #pragma once
 
 #include <merritt/merritt.hpp>

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One run of a load. Time is in seconds since the end of the warm-up; before it, it is negative. Everything that is to
-// happen is a timer; between timers the thread sleeps on the queue's descriptor. tenants_load.cpp sends,
-// tenants_read.cpp reads and counts.
+// One run of a load. Time is in seconds since the end of the warm-up; before it, it is negative. Each tenant's load has
+// a thread of its own, as its clients would: none of them waits while another one sends or reads. What is to happen on
+// it is a timer; between timers it sleeps on its queue's descriptor. tenants_load.cpp sends, tenants_read.cpp reads and
+// counts.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <merritt/merritt.hpp>
 #include <queue>
@@ -25,7 +27,6 @@ struct Timer {
   double due;
   uint64_t order;  // of those due at the same time
   What what;
-  uint32_t tenant;
   uint64_t flight;
 
   bool operator<(const Timer& other) const { return std::tie(other.due, other.order) < std::tie(due, order); }
@@ -35,7 +36,6 @@ struct Timer {
 struct Flight {
   Session session;
   Request request;
-  uint32_t tenant;
   uint32_t prompt_tokens;
   double due;
   uint64_t steps_before;  // of the engine when it was sent
@@ -44,64 +44,83 @@ struct Flight {
   bool spoke = false;  // since its reader last paused
 };
 
-struct Side {
-  Tenant tenant;  // none of its own where the load has `as`
-  Dice dice;
-  std::string text;  // of prompts that are no random tokens
-  std::vector<std::string> stop;
-  std::deque<Session> sessions;
-  TenantUsage begin{};
-  TenantUsage last{};
+// What the threads of a run share.
+class Course {
+ public:
+  Course(Engine& engine, const LoadSpec& spec);
+  double now() const { return watch_.seconds() - spec_.warmup_seconds; }
+  void begin();       // of the measured time
+  void count_done();  // one of the tenants that are to end so many requests has
+  void end();
+  bool over() const { return over_; }
+  double seconds() const { return seconds_; }
+  uint64_t steps() const { return steps_at_end_ - steps_at_begin_; }
+
+ private:
+  Engine& engine_;
+  const LoadSpec& spec_;
+  Stopwatch watch_;
+  std::atomic<uint32_t> left_{0};
+  std::atomic<bool> over_{false};
+  std::atomic<bool> began_{false}, ended_{false};
+  std::atomic<uint64_t> steps_at_begin_{0};
+  uint64_t steps_at_end_ = 0;  // as seconds_: read when the threads have ended
+  double seconds_ = 0;
 };
 
 class LoadRun {
  public:
-  LoadRun(Engine& engine, Model& model, const LoadSpec& spec);
-  LoadFigures run();
+  // capability: of the tenant itself, or of the one whose bill it is on.
+  LoadRun(Engine& engine, Model& model, const LoadSpec& spec, size_t index, Tenant& capability, Course& course);
+  TenantFigures run();
 
  private:
-  double now() const { return watch_.seconds() - spec_.warmup_seconds; }
-  void at(double due, What what, uint32_t tenant = 0, uint64_t flight = 0) {
-    timers_.push({due, ++timer_count_, what, tenant, flight});
-  }
-  bool over() const;
+  double now() const { return course_.now(); }
+  void at(double due, What what, uint64_t flight = 0) { timers_.push({due, ++timer_count_, what, flight}); }
+  void look_at_end();
   void fire_due();
   void fire(const Timer& timer);
   void sleep();
   void read();
   void hear(const Completion& completion);
+  void close(uint64_t id);
   void hear_token(Flight& flight, uint64_t step);
   void hear_end(Flight& flight, const Completion& completion);
   void pause_readers();
-  void send(uint32_t tenant, double due);
-  Tenant& capability(uint32_t tenant) { return sides_[spec_.tenants[tenant].as].tenant; }
-  RequestOptions request_of(uint32_t tenant);
-  void refuse(uint32_t tenant, bool measured, const Error& error);
-  double wait_after_refusal(uint32_t tenant, uint32_t hint_ms) const;
-  void open_session(uint32_t tenant);
-  TenantUsage usage_of(uint32_t tenant) const;
+  void send(double due);
+  const RequestOptions& next_request();
+  void refuse(bool measured, const Error& error);
+  double wait_after_refusal(uint32_t hint_ms) const;
+  void open_session();
+  TenantUsage usage() const;
   void begin();
   void sample();
-  LoadFigures finish();
-  Bucket& bucket(uint32_t tenant, double when);
+  TenantFigures finish();
+  Bucket& bucket(double when);
 
   Engine& engine_;
   Model& model_;
   const LoadSpec& spec_;
+  const TenantLoad& load_;
+  Tenant& capability_;
+  const bool own_bill_;
+  Course& course_;
   ModelInfo info_;
   Queue queue_;
   int64_t descriptor_ = -1;
-  std::vector<Side> sides_;
+  Dice dice_;
+  RequestOptions options_;  // of the next request: what all have in common is made once, it may be large
+  std::deque<Session> sessions_, kept_;
+  TenantUsage usage_begin_{}, usage_last_{};
   std::unordered_map<uint64_t, Flight> flights_;  // by the number the queue marks them with
   std::vector<uint64_t> heard_;                   // of those with a slow reader, in this turn
   std::vector<uint64_t> ended_;
   std::priority_queue<Timer> timers_;
   uint64_t timer_count_ = 0;
   uint64_t flight_count_ = 0;
-  uint64_t steps_at_begin_ = 0;
   bool measuring_ = false;
-  LoadFigures figures_;
-  Stopwatch watch_;
+  bool counted_ = false;
+  TenantFigures figures_;
 };
 
 }  // namespace merritt::tools

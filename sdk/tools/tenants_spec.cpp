@@ -71,6 +71,7 @@ void parse_behaviour(JsonFields& fields, TenantLoad& load) {
   load.retry_ms = fields.number("retry_ms", -1, 0.1, kMillisMax);
   load.sessions_per_second = fields.number("sessions_per_second", 0, 0, 1e5);
   load.sessions_held = static_cast<uint32_t>(fields.whole("sessions_held", 0, 0, 1u << 17));
+  load.sessions_kept = static_cast<uint32_t>(fields.whole("sessions_kept", 0, 0, 1u << 17));
 }
 
 void parse_limits(JsonFields& fields, TenantLoad& load) {

@@ -61,6 +61,7 @@ struct TenantLoad {
   double retry_ms = -1;            // after a refusal; -1 = as the refusal says
   double sessions_per_second = 0;  // opened besides those of its requests
   uint32_t sessions_held = 0;      // of these, before the oldest is closed
+  uint32_t sessions_kept = 0;      // of ended requests, before the oldest is closed
   // Limits.
   uint32_t weight = 1;
   uint32_t sequences_max = 0;

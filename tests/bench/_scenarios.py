@@ -19,10 +19,17 @@ def neighbour(**fields: Any) -> Load:
     return {"name": "neighbour", "arrivals": closed(32), "prompt": 64, "output": 32, **fields}
 
 
+def many_tenants(count: int, **fields: Any) -> list[Load]:
+    return [{**neighbour(**fields), "name": f"neighbour{i}"} for i in range(count)]
+
+
 MEMORY_HOG = {"prompt": 240, "output": 256}
-NEIGHBOURS: dict[str, Load] = {
+NEIGHBOURS: dict[str, Load | list[Load]] = {
     "flood": neighbour(arrivals=closed(96), queue_max=64),
     "memory hog": neighbour(**MEMORY_HOG),
+    # No tenant is above its part of the sequences, and all run. Sixteen times two are as many as there are.
+    "many tenants": many_tenants(16, arrivals=closed(2), output=200),
+    "hoard of sessions": neighbour(arrivals=closed(8), prompt=200, sessions_kept=4096),
     "10 MB prompts": neighbour(arrivals=closed(4), text_bytes=10 << 20, retry_ms=10),
     "stop-string bombs": neighbour(arrivals=closed(16), stop_strings=64, stop_bytes=1024),
     "cancel storm": neighbour(prompt=240, output=200, cancel_probability=1, cancel_after_ms=2),
@@ -31,12 +38,18 @@ NEIGHBOURS: dict[str, Load] = {
     "retry storm": neighbour(sequences_max=1, queue_max=1, retry_ms=2),
 }
 # What the victim is protected from: the same neighbours where the engine cannot tell the two apart, so that they are
-# served in the order they came (`as`), or where the hog may have the whole pool. Nothing is asked of these.
-CONTRASTS: dict[str, Load] = {
-    "flood as the same tenant": {**NEIGHBOURS["flood"], "as": "victim"},
-    "memory hog as the same tenant": {**NEIGHBOURS["memory hog"], "as": "victim"},
-    "memory hog without a ceiling": {**NEIGHBOURS["memory hog"], "kv_ceiling": 1},
+# served in the order they came (`as`), or where the hog may have the whole pool. These must miss.
+CONTRASTS: dict[str, Load | list[Load]] = {
+    "flood as the same tenant": neighbour(arrivals=closed(96), queue_max=64, **{"as": "victim"}),
+    "memory hog as the same tenant": neighbour(**MEMORY_HOG, **{"as": "victim"}),
+    "memory hog without a ceiling": neighbour(**MEMORY_HOG, kv_ceiling=1),
 }
+WEIGHT = {"many tenants": 16}  # of the victim: half of the engine, of which it wants a third
+
+
+def loads_of(name: str) -> list[Load]:
+    found = {**NEIGHBOURS, **CONTRASTS}[name]
+    return found if isinstance(found, list) else [found]
 
 
 def victim(requests: int, arrivals: Load, **fields: Any) -> Load:

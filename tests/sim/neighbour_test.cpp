@@ -161,5 +161,50 @@ TEST(Neighbour, AStormOfSessionsDoesNotHarm) {
                          {.queue_max = 1000}));
 }
 
+// Many tenants that keep all sequences running, none of them more than two. A tenant of four times their weight does
+// not wait for one to end.
+TEST(Neighbour, TenantsThatRunAllSequencesDoNotHarm) {
+  World world = victim_alone(1);
+  world.tenants[kVictim].weight = 4;
+  for (uint32_t t = 1; t <= 8; ++t) {
+    world.tenants.push_back({});
+    Dice dice(20 + t);
+    add_load(world, dice,
+             {.tenant = t,
+              .requests = 2000,
+              .live = 2,
+              .prompt_least = 32,
+              .prompt_most = 64,
+              .output_least = 100,
+              .output_most = 200});
+  }
+  expect_unharmed(world);
+}
+
+// Sessions that have run something and are never ended, from one tenant and from several, none of which is above its
+// part of the pool.
+TEST(Neighbour, AHoardOfIdleSessionsDoesNotHarm) {
+  for (const uint32_t tenants : {1u, 4u}) {
+    World world = victim_alone(1);
+    Dice dice(12);
+    for (uint32_t t = 1; t <= tenants; ++t) {
+      world.tenants.push_back({});
+      add_load(world, dice,
+               {.tenant = t,
+                .requests = 4000 / tenants,
+                .live = 4,
+                .prompt_least = 100,
+                .prompt_most = 500,
+                .output_least = 16,
+                .output_most = 64});
+    }
+    for (Arrival& a : world.arrivals) a.stays = a.tenant != kVictim;
+    expect_unharmed(world);
+    Simulator sim(world);
+    sim.run(kSteps);
+    EXPECT_GT(sim.dropped(), 100u);
+  }
+}
+
 }  // namespace
 }  // namespace merritt::sim

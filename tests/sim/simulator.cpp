@@ -143,6 +143,7 @@ void Simulator::carry_out(const BatchPlan& plan) {
     std::fill(live.choices.begin() + 1, live.choices.end(), kv::SequenceId::kNone);
     live.running = false;
   }
+  dropped_ += plan.dropped.size();
   for (const scheduler::Ended& ended : plan.ended) {
     if (ended.reason == scheduler::EndReason::kRefused) outcomes_[ended.request - 1].refused = true;
     forget(ended.request);
@@ -216,7 +217,8 @@ void Simulator::forget(uint64_t request) {
   const Live& live = live_.at(request);
   const Outcome& outcome = outcomes_[live.arrival];
   if (outcome.started != 0) longest_stay_ = std::max(longest_stay_, now_ - outcome.started + 1);
-  for (const kv::SequenceId sequence : live.choices) cache_->release(sequence);
+  const size_t kept = world_.arrivals[live.arrival].stays ? 1 : 0;
+  for (size_t c = kept; c < live.choices.size(); ++c) cache_->release(live.choices[c]);
   --n_live_[world_.arrivals[live.arrival].tenant];
   live_.erase(request);
 }

@@ -20,6 +20,7 @@ struct Arrival {
   uint32_t n = 1;
   uint32_t cancel_after = 0;  // steps after its start; 0 = never
   uint32_t live = 0;          // 0 = at `step`; else also not before fewer than so many of the tenant's requests live
+  bool stays = false;         // its session is never ended: it rests on its pages
 };
 
 struct World {
@@ -74,6 +75,7 @@ class Simulator {
   const std::vector<Outcome>& outcomes() const { return outcomes_; }            // [arrival]
   uint64_t now() const { return now_; }
   uint64_t preempted() const { return preempted_; }
+  uint64_t dropped() const { return dropped_; }  // times that pages of a sequence at rest were
   // For the bound: the longest stay of a request in steps, the most tokens in the end of requests that ran together,
   // the longest input.
   uint64_t longest_stay() const { return longest_stay_; }
@@ -108,7 +110,7 @@ class Simulator {
   std::vector<Outcome> outcomes_;
   std::vector<Delivered> delivered_;
   std::vector<std::vector<Sample>> samples_;
-  uint64_t now_ = 0, preempted_ = 0, longest_stay_ = 0, resident_tokens_ = 0, compute_price_ = 1;
+  uint64_t now_ = 0, preempted_ = 0, dropped_ = 0, longest_stay_ = 0, resident_tokens_ = 0, compute_price_ = 1;
   uint64_t pool_bytes_ = 0;
   uint32_t longest_input_ = 0;
   std::string trouble_;

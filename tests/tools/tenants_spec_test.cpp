@@ -37,7 +37,7 @@ TEST(TenantsSpec, ReadsEveryField) {
     {"name": "b", "as": "a", "arrivals": {"law": "closed", "clients": 9, "think_ms": 1.5}, "text_bytes": 1000,
      "prompt": {"law": "lognormal", "median": 50, "sigma": 0.5, "least": 3, "most": 400}, "stop_strings": 4,
      "stop_bytes": 32, "cancel_probability": 0.5, "cancel_after_ms": 3, "reader_pause_ms": 4, "retry_ms": 2,
-     "sessions_per_second": 100, "sessions_held": 30}]})",
+     "sessions_per_second": 100, "sessions_held": 30, "sessions_kept": 7}]})",
                                    "f");
   EXPECT_EQ(spec.kv_tokens, 4096u);
   EXPECT_EQ(spec.seed, 7u);
@@ -52,6 +52,7 @@ TEST(TenantsSpec, ReadsEveryField) {
   EXPECT_EQ(b.prompt.least, 3u);
   EXPECT_EQ(b.retry_ms, 2);
   EXPECT_EQ(b.sessions_held, 30u);
+  EXPECT_EQ(b.sessions_kept, 7u);
 }
 
 struct Bad {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * merritt/session.h: a session is one tenant's conversation with one model; it keeps the KV cache of what was said.
+ * merritt/session.h: a session is one tenant's conversation with one model; it keeps the KV cache of what was said,
+ * or, where others needed its pages meanwhile, computes it again when it goes on, to the same bits.
  * A request is one generation on it; its tokens are read as a stream of events.
  */
 #ifndef MERRITT_SESSION_H

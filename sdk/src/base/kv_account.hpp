@@ -56,6 +56,7 @@ class KvAccount {
   }
 
   const TenantId tenant;
+  std::atomic<uint32_t> weight{1};            // the tenant's part beside others
   std::atomic<uint64_t> limit_bytes;          // 0 = no own limit
   std::atomic<uint64_t> burst_bytes{0};       // above limit_bytes, while nobody else wants the pages
   std::atomic<uint64_t> accepted_limit{0};    // of before it was lowered, until what was accepted then has ended

@@ -6,6 +6,11 @@
 #include "engine/thrown.hpp"
 
 namespace merritt::engine {
+namespace {
+
+constexpr size_t kClassesKept = 16;  // more than most sessions come to: decoding calls no allocator then
+
+}  // namespace
 
 void Engine::begin(const std::shared_ptr<Request>& request) noexcept {
   Session& session = *request->session;
@@ -50,6 +55,7 @@ Status Engine::place(Model& model, Request& request) {
   if (session.sequence == kv::SequenceId::kNone) {
     session.sequence = model.cache->create(session.tenant->kv_account(), next_seq_key_++);
     session.history.reserve(model.context_max);
+    session.classes.reserve(kClassesKept);
   }
   if (request.params.conversation) MERRITT_CHECK(match_cache(model, request));
   if (!request.choices.empty()) request.choices[0].sequence = session.sequence;

@@ -201,6 +201,7 @@ class Engine {
   Status match_cache(Model& model, Request& request);
   // ---- sessions whose pages were taken back (engine/cold.cpp)
   void take_back(Model& model, const scheduler::BatchPlan& plan);
+  static void note_class(Session& session, kv::TokenClass token_class, uint32_t n_tokens);
   static std::vector<kv::ClassRun> missing_past(const Model& model, const Session& session);
   static Status cut_history(Session& session, uint32_t position);
   static int32_t token_of(const Request& request, const scheduler::Run& run, uint32_t past, uint32_t i);

@@ -82,6 +82,9 @@ void Engine::hand_out_decode(Model& model, Request& request, const scheduler::Ru
 
 // False: the request has failed.
 bool Engine::commit_run(Model& model, Request& request, const scheduler::Run& run, uint32_t n_tokens) {
+  // Before, so that want of memory leaves cache and session alike.
+  std::vector<kv::ClassRun>& classes = request.session->classes;
+  if (classes.size() == classes.capacity()) classes.reserve(2 * classes.size() + 1);
   Status committed = model.cache->commit(run.sequence, n_tokens, run.token_class);
   if (!committed.ok()) {
     fail_request(model, run.request, std::move(committed));
@@ -102,6 +105,7 @@ void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t
   if (run.prompt) {
     fresh = end - std::min(end, std::max(end - n_tokens, session.length.load()));
     for (uint32_t i = end - fresh; i < end; ++i) session.history.push_back(request.prompt_at(i));
+    note_class(session, run.token_class, fresh);
     request.eval_rows += run.n_rows;
     count_prompt(request, fresh);
   } else if (run.replay) {
@@ -110,11 +114,11 @@ void Engine::note_progress(Request& request, const scheduler::Run& run, uint32_t
     Choice& choice = request.choices[run.choice];
     std::vector<int32_t>& past = run.choice == 0 ? session.history : choice.run;
     for (uint32_t i = 0; i < n_tokens; ++i) past.push_back(choice.token_at(i));
+    if (run.choice == 0) note_class(session, run.token_class, n_tokens);
     if (run.n_tokens > 1) note_draft(request, choice, run.n_tokens - 1, n_tokens - 1);
   }
   (run.token_class == kv::TokenClass::kPrompt ? prompt_tokens_ : generated_tokens_).fetch_add(fresh);
   session.length = static_cast<uint32_t>(session.history.size());
-  if (!session.cold.empty() && session.model->cache->length(session.sequence) == session.length) session.cold.clear();
 }
 
 // Of tokens that were not run before: those whose pages were taken back are not counted again.

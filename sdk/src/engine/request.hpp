@@ -76,13 +76,16 @@ struct RequestStats {
 
 class Request : public std::enable_shared_from_this<Request> {
  public:
-  Request(RequestParams p, std::shared_ptr<Session> s) : params(std::move(p)), session(std::move(s)) {}
+  Request(RequestParams p, std::shared_ptr<Session> s) : params(std::move(p)), session(std::move(s)) {
+    if (!params.stop_strings.empty()) stops = std::make_shared<const tokens::StopSet>(params.stop_strings);
+  }
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
 
   const RequestParams params;
   const std::shared_ptr<Session> session;
-  tenant::Grant grant;                                                       // immutable once it is queued
+  std::shared_ptr<const tokens::StopSet> stops;  // made where the request is, immutable; null = none
+  tenant::Grant grant;                           // immutable once it is queued
   const std::shared_ptr<Stream> shared_stream = std::make_shared<Stream>();  // a queue may hold it longer than this
   Stream& stream = *shared_stream;
   RequestStats stats;

@@ -30,9 +30,9 @@ class Session {
   // Step thread.
   kv::SequenceId sequence = kv::SequenceId::kNone;
   std::vector<int32_t> history;  // its tokens, history.size() == length
-  // Its pages were taken back and the cache lacks tokens of the history: the classes of all of them, in which the next
-  // request runs them again. Empty = the cache has them all.
-  std::vector<kv::ClassRun> cold;
+  // The class that each token of the history was run in. Pages may be taken back: what the cache lacks of the history
+  // is run again by the next request, in these.
+  std::vector<kv::ClassRun> classes;
   bool counted = true;  // in its tenant's sessions
 };
 

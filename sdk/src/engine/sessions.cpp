@@ -55,7 +55,7 @@ Status Engine::close_session(const std::shared_ptr<Session>& session) {
     session->sequence = kv::SequenceId::kNone;
     session->length = 0;
     session->history.clear();
-    session->cold.clear();
+    session->classes.clear();
     if (std::exchange(session->counted, false)) session->tenant->session_closed();
     return {};
   });
@@ -85,9 +85,14 @@ Result<std::shared_ptr<Session>> Engine::fork_session(const std::shared_ptr<Sess
     if (session->sequence == kv::SequenceId::kNone) return {};
     forked->history.reserve(session->model->context_max);
     forked->history = session->history;
-    forked->cold = session->cold;
+    forked->classes = session->classes;
+    kv::Cache& cache = *session->model->cache;
+    auto sequence = cache.fork(session->sequence, next_seq_key_++);
+    // A full pool is no reason: the fork has no pages then, as if they had been taken back.
+    const bool full = !sequence.ok() && sequence.status().code() == Code::kOverloaded;
+    if (full) sequence = cache.create(session->tenant->kv_account(), next_seq_key_++);
     // Last, so that nothing after it can fail and leave the pages to nobody.
-    MERRITT_TRY(forked->sequence, session->model->cache->fork(session->sequence, next_seq_key_++));
+    MERRITT_TRY(forked->sequence, std::move(sequence));
     forked->length = session->length.load();
     return {};
   }));

@@ -60,7 +60,7 @@ Status make_choices_of(const Model& model, Request& request, const sampling::Row
     std::for_each(params.prompt.begin(), params.prompt.end(), accept_prompt);
     if (c != 0) choice.run.reserve(request.max_new_tokens);
     choice.detokenizer = std::make_unique<tokens::Detokenizer>(*model.tokenizer, params.echo_special, start_of_text);
-    choice.stop = std::make_unique<tokens::StopMatcher>(params.stop_strings);
+    choice.stop = std::make_unique<tokens::StopMatcher>(request.stops);
   }
   return {};
 }

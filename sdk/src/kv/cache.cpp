@@ -78,7 +78,8 @@ SequenceId Cache::take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key
   ++owner->sequences;
   s.classes.reserve(16);
   ++n_sequences_;
-  return static_cast<SequenceId>((uint64_t{s.generation} << 32) | (slot + 1));
+  s.id = static_cast<SequenceId>((uint64_t{s.generation} << 32) | (slot + 1));
+  return s.id;
 }
 
 Cache::Owner* Cache::owner_of(const std::shared_ptr<KvAccount>& account) {

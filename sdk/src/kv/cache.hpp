@@ -75,9 +75,12 @@ class Cache {
   // tenant's KV ceiling; kInvalidArgument: more than the whole pool.
   Status reserve(SequenceId sequence, const Reservation& reservation);
   void unreserve(SequenceId sequence);
-  // What reserve would answer, without a text: of the tenant's own ceiling alone, or of everything.
+  // It grows no more, and is not at rest yet: its request runs on.
+  void end_growth(SequenceId sequence);
+  // What reserve would answer, without a text: of the tenant's own ceiling alone, or of everything; were `back` bytes
+  // of the tenant's given back before.
   enum class Room : uint32_t { kOwn = 0, kAll = 1 };
-  Code room_for(SequenceId sequence, const Reservation& reservation, Room room) const;
+  Code room_for(SequenceId sequence, const Reservation& reservation, Room room, uint64_t back = 0) const;
   // Promises the pages up to max_length tokens, when more than what is promised already. Allocates nothing.
   Code extend(SequenceId sequence, uint32_t max_length);
   uint32_t promised_length(SequenceId sequence) const;
@@ -93,6 +96,22 @@ class Cache {
   Status truncate(SequenceId sequence, uint32_t position);
   // The lowest position other than 0 that truncate takes. Position 0 is always possible.
   uint32_t lowest_truncation(SequenceId sequence) const;
+
+  // A sequence is at rest while it holds pages and nothing is promised to it: nobody runs it. (kv/at_rest.cpp)
+  struct Rest {  // of one owner
+    const KvAccount* account = nullptr;
+    uint64_t claimed_bytes = 0;  // by all its sequences in this cache
+    uint64_t rest_bytes = 0;     // of it, held by those at rest; a shared page counts for each
+  };
+  uint64_t rest_bytes() const { return rest_bytes_; }  // of all owners
+  // The owners with sequences at rest.
+  void owners_at_rest(std::vector<Rest>* out) const;
+  // Of the owner of this one, without it.
+  uint64_t rest_of_owner(SequenceId sequence) const;
+  // The owner's sequence that has been at rest for longest, or for longest after `after`; kNone = no more.
+  SequenceId next_at_rest(const KvAccount& account, SequenceId after) const;
+  // The lowest position whose truncation gives back no more than so many bytes; length() = there is none.
+  uint32_t position_within(SequenceId sequence, uint64_t bytes) const;
 
   // Queries; a released id has length 0 and empty tables.
   bool contains(SequenceId sequence) const { return find(sequence) != nullptr; }
@@ -122,12 +141,16 @@ class Cache {
     uint32_t claim = 0;  // booked in claims_
     std::vector<uint32_t> pages;
   };
+  struct Sequence;
   struct Owner {
     std::shared_ptr<KvAccount> account;
     uint64_t claimed_bytes = 0;
     uint32_t sequences = 0;
+    uint64_t rest_bytes = 0;
+    Sequence *first_at_rest = nullptr, *last_at_rest = nullptr;  // in the order in which they came to rest
   };
   struct Sequence {
+    SequenceId id{};
     uint32_t generation = 0;
     bool live = false;
     uint32_t length = 0;
@@ -138,6 +161,9 @@ class Cache {
     Owner* owner = nullptr;
     std::array<Table, kMaxGroups> tables;
     std::vector<ClassRun> classes;
+    bool at_rest = false;
+    uint64_t rest_bytes = 0;  // as its owner counts it
+    Sequence *before = nullptr, *after = nullptr;
   };
 
   using Change = std::array<int64_t, kMaxGroups>;
@@ -154,10 +180,13 @@ class Cache {
   uint32_t claim_of(const Sequence& s, uint32_t group, size_t held, bool shared_tail) const;
   uint32_t claim_of(const Reservation& r, uint32_t most, uint32_t group, size_t held, bool shared_tail) const;
   // Whether `change` more claimed pages and `taken` pages from the free lists leave every promise whole.
-  Code room_of(const KvAccount& account, const Change& change, const GroupPages& taken, Room room) const;
+  Code room_of(const KvAccount& account, const Change& change, const GroupPages& taken, Room room, uint64_t back) const;
   Status check_within(const Reservation& reservation, uint64_t limit) const;
   Status check_room(const KvAccount& account, const Change& change, const GroupPages& taken) const;
   void book(Sequence& s);  // brings the claims of s up to date
+  void note_rest(Sequence& s);
+  void leave_rest(Sequence& s);
+  uint64_t bytes_behind(const Sequence& s, uint32_t position) const;
   Status allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out);
   bool drop(Sequence& s, uint32_t group, uint32_t page);
   void drop_tail(Sequence& s, uint32_t group);  // the pages past length
@@ -174,6 +203,7 @@ class Cache {
   std::vector<std::unique_ptr<Owner>> owners_;  // with sequences
   std::vector<uint32_t> scratch_;               // one page
   uint32_t n_sequences_ = 0;
+  uint64_t rest_bytes_ = 0;
 };
 
 }  // namespace merritt::kv

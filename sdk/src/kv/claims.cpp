@@ -125,7 +125,8 @@ uint32_t Cache::claim_of(const Reservation& r, uint32_t most, uint32_t group, si
 }
 
 // check_room without its text.
-Code Cache::room_of(const KvAccount& account, const Change& change, const GroupPages& taken, Room room) const {
+Code Cache::room_of(const KvAccount& account, const Change& change, const GroupPages& taken, Room room,
+                    uint64_t back) const {
   int64_t bytes = 0;
   for (uint32_t g = 0; g < n_groups(); ++g) {
     const GroupShape& shape = pools_[g].shape();
@@ -135,14 +136,15 @@ Code Cache::room_of(const KvAccount& account, const Change& change, const GroupP
     bytes += more * static_cast<int64_t>(shape.page_bytes);
     if (room == Room::kAll && more > left && more > 0) return Code::kOverloaded;
   }
-  const int64_t claimed = static_cast<int64_t>(account.claimed_bytes.load(std::memory_order_relaxed)) + bytes;
+  const uint64_t claimed_now = account.claimed_bytes.load(std::memory_order_relaxed);
+  const int64_t claimed = static_cast<int64_t>(claimed_now - std::min(claimed_now, back)) + bytes;
   const uint64_t limit = account.limit_in_force();
-  const bool within = limit == 0 || bytes <= 0 || static_cast<uint64_t>(claimed) <= limit;
+  const bool within = limit == 0 || bytes <= 0 || claimed <= 0 || static_cast<uint64_t>(claimed) <= limit;
   return within ? Code::kOk : Code::kQuotaExceeded;
 }
 
 Status Cache::check_room(const KvAccount& account, const Change& change, const GroupPages& taken) const {
-  if (room_of(account, change, taken, Room::kAll) == Code::kOk) return {};
+  if (room_of(account, change, taken, Room::kAll, 0) == Code::kOk) return {};
   int64_t bytes = 0;
   for (uint32_t g = 0; g < n_groups(); ++g) {
     const GroupShape& shape = pools_[g].shape();
@@ -175,6 +177,7 @@ void Cache::book(Sequence& s) {
     this->claim(s, (uint64_t{claim} - table.claim) * pools_[g].shape().page_bytes);
     table.claim = claim;
   }
+  note_rest(s);
 }
 
 // Pages of a windowed group are booked by their claims alone; the others when they are taken and given back.
@@ -192,7 +195,7 @@ bool Cache::drop(Sequence& s, uint32_t group, uint32_t page) {
   return true;
 }
 
-Code Cache::room_for(SequenceId sequence, const Reservation& reservation, Room room) const {
+Code Cache::room_for(SequenceId sequence, const Reservation& reservation, Room room, uint64_t back) const {
   const Sequence* s = find(sequence);
   if (s == nullptr) return Code::kNotFound;
   if (reservation.max_length < s->length + s->prepared) return Code::kInvalidArgument;
@@ -202,7 +205,7 @@ Code Cache::room_for(SequenceId sequence, const Reservation& reservation, Room r
     const Table& table = s->tables[g];
     change[g] = int64_t{claim_of(reservation, most[g], g, table.pages.size(), tail_is_shared(*s, g))} - table.claim;
   }
-  return room_of(*s->account, change, {}, room);
+  return room_of(*s->account, change, {}, room, back);
 }
 
 Status Cache::reserve(SequenceId sequence, const Reservation& reservation) {
@@ -239,6 +242,15 @@ void Cache::unreserve(SequenceId sequence) {
   Sequence* s = find(sequence);
   if (s == nullptr) return;
   s->reservation = {};
+  for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].most = 0;
+  book(*s);
+}
+
+// A reservation of what is there claims no page: its tables have no `most`.
+void Cache::end_growth(SequenceId sequence) {
+  Sequence* s = find(sequence);
+  if (s == nullptr) return;
+  s->reservation = {.max_length = s->length};
   for (uint32_t g = 0; g < n_groups(); ++g) s->tables[g].most = 0;
   book(*s);
 }

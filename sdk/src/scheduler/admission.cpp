@@ -41,7 +41,7 @@ void Scheduler::admit() {
     if (!lane->waiting.empty()) look_at_own_limit(*lane);
   }
   bool known = false;
-  for (uint32_t failed = 0; n_waiting_ != 0 && n_sequences_ < limits_.sequences_max && failed < kFailuresMax;) {
+  for (uint32_t failed = 0; n_waiting_ != 0 && failed < kFailuresMax;) {
     if (!known) collect_candidates();
     Lane* lane = next_lane();
     if (lane == nullptr) break;
@@ -66,6 +66,7 @@ void Scheduler::start(State* state) {
   state->running = true;
   weighed_ = false;
   state->started_plan = n_plans_;
+  state->fresh = 0;
   state->prefix = cache_.length(state->s.sequence) + state->s.prompt_tokens;
   ++lane.n_running;
   lane.n_sequences += state->s.n;
@@ -84,15 +85,17 @@ bool Scheduler::over_sequences(const Lane& lane, uint32_t more) const {
   return lane.n_sequences + more > sequences_share_;
 }
 
-// Who is held back by a limit of its own is not waiting for service, and is lifted when it comes back.
+// Who is held back by a limit of its own is not waiting for service, and is lifted when it comes back. Its sequences at
+// rest do not hold it back: they will give way.
 void Scheduler::look_at_own_limit(Lane& lane) {
   const State& head = *lane.waiting.front();
   Code failure = Code::kOk;
   bool held_back = !lane.tenant->may_start(head.s.n);
   if (!held_back) {
     const kv::Reservation reservation = reservation_for(head);
-    failure = cache_.room_for(head.s.sequence, reservation, kv::Cache::Room::kOwn);
-    held_back = failure != Code::kOk || over_share(lane, head.s.sequence, cache_.bytes_needed(reservation)) ||
+    const uint64_t rest = cache_.rest_of_owner(head.s.sequence);
+    failure = cache_.room_for(head.s.sequence, reservation, kv::Cache::Room::kOwn, rest);
+    held_back = failure != Code::kOk || over_share(lane, head.s.sequence, cache_.bytes_needed(reservation), rest) ||
                 over_sequences(lane, head.s.n);
   }
   lane.blocked = head.preempted_plan == n_plans_;  // not again in this plan
@@ -106,11 +109,15 @@ void Scheduler::look_at_own_limit(Lane& lane) {
   }
 }
 
+// When all sequences run, only who may take one is a candidate; the others are next as soon as one ends, and whoever
+// goes ahead of them then goes ahead within the bound.
 void Scheduler::collect_candidates() {
   starved_ = nullptr;
   least_blocked_ = UINT64_MAX;
   candidates_.clear();
   turns_.clear();
+  const bool full = free_sequences() == 0;
+  if (full) look_at_givers();
   for (const auto& lane : lanes_) {
     if (!lane->entered) continue;
     const State& head = *lane->waiting.front();
@@ -119,6 +126,10 @@ void Scheduler::collect_candidates() {
     if (head.bypassed >= kBypassMax && older) starved_ = lane.get();
     if (lane->failure == Code::kOverloaded) least_blocked_ = std::min(least_blocked_, served);
     if (lane->blocked) continue;
+    if (full && !somebody_gives(head)) {
+      least_blocked_ = std::min(least_blocked_, served);
+      continue;
+    }
     candidates_.push_back({.tenant = lane->id(), .order = head.order, .served = served});
     turns_.push_back(lane.get());
   }
@@ -156,16 +167,29 @@ bool Scheduler::may_bypass(const Lane& lane, uint64_t least_blocked) const {
   return policy_->served(lane.id(), weight, to_come) <= least_blocked + lead_ / weight;
 }
 
+// The tenant's own limits first: what of its own gives way to them is room for all.
+Code Scheduler::room_to_start(const State& state, const kv::Reservation& reservation) const {
+  const kv::SequenceId sequence = state.s.sequence;
+  if (over_share(*state.lane, sequence, cache_.bytes_needed(reservation))) return Code::kQuotaExceeded;
+  const Code own = cache_.room_for(sequence, reservation, kv::Cache::Room::kOwn);
+  return own != Code::kOk ? own : cache_.room_for(sequence, reservation, kv::Cache::Room::kAll);
+}
+
 // Not started with an ok code: the tenant's own sequences_max.
 Code Scheduler::try_start(State& state, bool* started) {
-  if (state.s.n > limits_.sequences_max - n_sequences_) return Code::kOverloaded;
+  if (!can_take(state)) return Code::kOverloaded;
   const kv::Reservation reservation = reservation_for(state);
-  Code room = cache_.room_for(state.s.sequence, reservation, kv::Cache::Room::kAll);
-  while (room == Code::kOverloaded && make_room(state, reservation)) {
-    room = cache_.room_for(state.s.sequence, reservation, kv::Cache::Room::kAll);
+  Code room = room_to_start(state, reservation);
+  while (room == Code::kOverloaded ? make_room(state, reservation)
+                                   : room == Code::kQuotaExceeded && drop_at_rest(state, Whose::kOwn)) {
+    room = room_to_start(state, reservation);
   }
   if (room != Code::kOk) return room;
   if (const Status reserved = cache_.reserve(state.s.sequence, reservation); !reserved.ok()) return reserved.code();
+  if (!take_sequences(state)) {  // who would have given lost its pages instead
+    cache_.unreserve(state.s.sequence);
+    return Code::kOverloaded;
+  }
   *started = state.s.tenant->start(state.s.n);
   if (!*started) {
     cache_.unreserve(state.s.sequence);
@@ -188,8 +212,8 @@ void Scheduler::count_bypasses() {
   }
 }
 
-// A request that waits for pages which only idle sessions hold would wait for ever, and one whose reservation fails for
-// another reason would fail again.
+// A request that waits for pages which only floors of others keep would wait for ever, and one whose reservation fails
+// for another reason would fail again.
 void Scheduler::refuse_stuck() {
   overdue_.clear();
   for (const auto& lane : lanes_) {
@@ -206,7 +230,7 @@ void Scheduler::refuse_stuck() {
     }
     std::string message(why.message());
     const bool full = why.code() == Code::kOverloaded || why.code() == Code::kQuotaExceeded;
-    if (full) message += "; idle sessions hold the rest: end or truncate some";
+    if (full) message += "; what idle sessions hold of the rest is within KV floors: end or truncate some";
     const uint32_t retry = full ? tenant::retry_after_ms(n_waiting_, load().step_ns) : 0;
     end(state, EndReason::kRefused, Status(why.code(), std::move(message), Blast::kRequest, retry));
   }

@@ -50,10 +50,11 @@ kv::Reservation Scheduler::reservation_for(const State& state) const {
 
 // Without a ceiling of its own, one tenant of several takes three quarters of the pool, and of the sequences, at most;
 // its only request may be larger.
-bool Scheduler::over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes) const {
+bool Scheduler::over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes, uint64_t back) const {
   if (kWithoutCeilings || policy_->tenants() < 2 || lane.n_running == 0) return false;
   const bool own_ceiling = lane.tenant->kv_account()->limit_bytes.load(std::memory_order_relaxed) != 0;
-  return !own_ceiling && cache_.claimed_by_owner(sequence) + more_bytes > pool_share_;
+  const uint64_t claimed = cache_.claimed_by_owner(sequence);
+  return !own_ceiling && claimed - std::min(claimed, back) + more_bytes > pool_share_;
 }
 
 // ---- Growing
@@ -74,13 +75,18 @@ bool Scheduler::secure(State& state) {
     if (promised > length + choice.proposed) continue;
     const uint32_t most = state.prefix + state.s.max_new_tokens;
     const uint32_t wanted = std::min(std::max(promised + cushion_, length + choice.proposed + 1), most);
-    Code room = Code::kQuotaExceeded;
-    if (state.lane->n_running == 1 || !over_share(*state.lane, choice.sequence, 0)) {
+    const auto grow = [&] {
+      if (state.lane->n_running != 1 && over_share(*state.lane, choice.sequence, 0)) return Code::kQuotaExceeded;
       weighed_ = false;
-      room = cache_.extend(choice.sequence, wanted);
-      if (room != Code::kOk) room = cache_.extend(choice.sequence, std::min(length + 1, most));
+      const Code more = cache_.extend(choice.sequence, wanted);
+      return more == Code::kOk ? more : cache_.extend(choice.sequence, std::min(length + 1, most));
+    };
+    Code room = grow();
+    if (promised > length) continue;
+    while (room != Code::kOk && drop_at_rest(state, room == Code::kOverloaded ? Whose::kAnybodys : Whose::kOwn)) {
+      room = grow();
     }
-    if (room == Code::kOk || promised > length) continue;
+    if (room == Code::kOk) continue;
     weigh_lanes();
     State* victim = victim_of(room == Code::kQuotaExceeded ? state.lane : nullptr, nullptr, 0);
     preempt(victim == nullptr ? &state : victim);
@@ -89,17 +95,20 @@ bool Scheduler::secure(State& state) {
   return true;
 }
 
-// What each tenant holds above its floor, by weight.
+// What the tenant holds above its floor, by weight; more than 0.
+uint64_t Scheduler::excess_of(const KvAccount& account, uint64_t claimed_bytes) const {
+  const uint64_t floor = account.floor_bytes.load(std::memory_order_relaxed);
+  const uint64_t excess = (claimed_bytes - std::min(claimed_bytes, floor)) / weight_of(account) + 1;
+  return account.in_burst() ? excess | kBurst : excess;
+}
+
 void Scheduler::weigh_lanes() {
   if (std::exchange(weighed_, true)) return;
   for (const auto& lane : lanes_) lane->excess = 0;
   for (const State* state : running_) {
     Lane& lane = *state->lane;
     if (lane.excess != 0) continue;
-    const uint64_t floor = lane.tenant->kv_account()->floor_bytes.load(std::memory_order_relaxed);
-    const uint64_t claimed = cache_.claimed_by_owner(state->s.sequence);
-    lane.excess = (claimed - std::min(claimed, floor)) / weight_of(*lane.tenant) + 1;
-    if (lane.tenant->kv_account()->in_burst()) lane.excess |= kBurst;
+    lane.excess = excess_of(*lane.tenant->kv_account(), cache_.claimed_by_owner(state->s.sequence));
   }
 }
 
@@ -117,28 +126,31 @@ Scheduler::State* Scheduler::victim_of(const Lane* only, const Lane* spared, uin
 
 // ---- Taking back
 
-// For a request within its floor, from whoever else borrows; for another one, from those that have more than twice as
-// much by weight as its tenant will have with it. False: there is nobody, or all of them together have too little.
+// From sequences at rest; then, for a request within its floor, from whoever else borrows; for another one, from those
+// that have more than twice as much by weight as its tenant will have with it. False: there is nobody, or all of them
+// together have too little.
 bool Scheduler::make_room(const State& state, const kv::Reservation& reservation) {
-  if (kWithoutCeilings) return false;
   weigh_lanes();
   const bool floor = fits_floor(state);
-  const uint64_t need = cache_.bytes_needed(reservation);
+  const uint64_t all = cache_.bytes_needed(reservation);
+  const uint64_t need = all - std::min(all, cache_.bytes_claimed(state.s.sequence));
   const Lane& lane = *state.lane;
   const uint64_t own = cache_.claimed_by_owner(state.s.sequence) + need;
   const uint64_t least = floor ? 0 : 2 * own / weight_of(*lane.tenant) + 1;
-  State* victim = victim_of(nullptr, &lane, least);
-  if (victim == nullptr) return false;
   uint64_t bytes = 0;
   for (uint32_t g = 0; g < cache_.n_groups(); ++g) {
     bytes += cache_.pool(g).free_pages() * cache_.pool(g).shape().page_bytes;
   }
   for (const State* each : running_) {
-    if (each->promised || each->started_plan == n_plans_ || each->lane->excess <= least) continue;
+    if (kWithoutCeilings || each->promised || each->started_plan == n_plans_ || each->lane->excess <= least) continue;
     if (each->lane == &lane) continue;
     for (const Choice& choice : each->choices) bytes += cache_.bytes_claimed(choice.sequence);
   }
-  if (bytes < need) return false;
+  const bool enough = bytes + cache_.rest_bytes() >= need && bytes + bytes_at_rest(state) >= need;
+  if (!enough) return false;
+  if (drop_at_rest(state, Whose::kAnybodys)) return true;
+  State* victim = kWithoutCeilings ? nullptr : victim_of(nullptr, &lane, least);
+  if (victim == nullptr) return false;
   preempt(victim);
   return true;
 }
@@ -147,7 +159,7 @@ bool Scheduler::make_room(const State& state, const kv::Reservation& reservation
 void Scheduler::preempt(State* state) {
   const kv::SequenceId sequence = state->s.sequence;
   const std::span<const kv::ClassRun> classes = cache_.classes(sequence);
-  plan_.preempted.push_back({state->s.request, {classes.begin(), classes.end()}});
+  plan_.preempted.push_back({state->s.request, cache_.length(sequence)});
   stop_running(state);
   std::vector<kv::ClassRun> segments;
   uint32_t done = 0;

@@ -77,7 +77,15 @@ void Scheduler::refund_prompt(const State& state) {
   policy_->refund(state.tenant(), state.weight, compute(left, prompt_cost(state)));
 }
 
+// Of the tokens that were just run, those that this request had not run before.
+void Scheduler::note_fresh_prompt(State& state, uint32_t n_tokens) {
+  const uint32_t end = state.prefix - (state.s.prompt_tokens - state.prompt_done);
+  state.fresh += uint64_t{end - std::min(end, std::max(state.reached, end - n_tokens))} * limits_.costs.prompt_token;
+  state.reached = std::max(state.reached, end);
+}
+
 void Scheduler::charge_generated(State& state, uint32_t n_tokens) {
+  state.fresh += uint64_t{n_tokens} * limits_.costs.generated_token;
   if (kMutant == Mutant::kChargeAtEnd || kMutant == Mutant::kInputOnly) return;
   policy_->charge(state.tenant(), weight_of(*state.s.tenant), compute(n_tokens, limits_.costs.generated_token));
 }

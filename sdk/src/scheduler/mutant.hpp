@@ -15,7 +15,9 @@ enum class Mutant : uint32_t {
   kInputOnly,
   kNoRefund,
   kFcfs,
-  kNoCeilings
+  kNoCeilings,
+  kRestStays,
+  kSequencesStay
 };
 
 #ifdef MERRITT_MUTANT

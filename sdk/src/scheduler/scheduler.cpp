@@ -182,6 +182,7 @@ const BatchPlan& Scheduler::plan(uint64_t now_ns) {
   plan_.ended.clear();
   plan_.started.clear();
   plan_.preempted.clear();
+  plan_.dropped.clear();
   ++n_plans_;
   weighed_ = false;
   plan_.n_tokens = plan_.n_rows = plan_.n_prompt_tokens = 0;
@@ -201,6 +202,7 @@ void Scheduler::advance(uint64_t request, uint32_t choice, uint32_t n_tokens) {
   if (state == nullptr) return;
   if (state->prefilling()) {
     state->prompt_done += std::min(n_tokens, state->s.prompt_tokens - state->prompt_done);
+    note_fresh_prompt(*state, n_tokens);
     if (state->prefilling() || state->s.max_new_tokens == 0 || std::exchange(state->drawn, true)) return;
     for (Choice& each : state->choices) each.generated = 1;  // drawn after the prompt
     charge_generated(*state, state->s.n);
@@ -233,7 +235,7 @@ void Scheduler::end_choice(uint64_t request, uint32_t choice) {
   if (state == nullptr || choice >= state->choices.size() || !state->choices[choice].live) return;
   state->choices[choice].live = false;
   state->choices[choice].ended = true;
-  cache_.unreserve(state->choices[choice].sequence);
+  cache_.end_growth(state->choices[choice].sequence);
 }
 
 void Scheduler::step_done(uint64_t duration_ns) {

@@ -50,7 +50,8 @@ struct Limits {
 enum class Rows : uint32_t { kLast = 0, kAll = 1 };  // of the prompt
 
 // The one place where a weight is read: it may change while requests run, and the next charge is made with the new one.
-inline uint32_t weight_of(const tenant::Tenant& tenant) { return tenant.weight(); }
+inline uint32_t weight_of(const KvAccount& account) { return account.weight.load(std::memory_order_relaxed); }
+inline uint32_t weight_of(const tenant::Tenant& tenant) { return weight_of(*tenant.kv_account()); }
 
 struct Submission {
   uint64_t request = 0;              // the caller's number, not 0, unique among the live ones
@@ -90,7 +91,14 @@ struct Ended {
 // it runs what it ran before, each token in the class that it had.
 struct Preempted {
   uint64_t request = 0;
-  std::vector<kv::ClassRun> classes;  // of choice 0
+  uint32_t n_tokens = 0;  // of choice 0
+};
+
+// Pages of a sequence at rest were taken back: it ends at `position` now. Whoever runs next on it runs its tokens again
+// from there; a request that waits for its turn on it does so by itself.
+struct Dropped {
+  kv::SequenceId sequence{};
+  uint32_t position = 0;
 };
 
 struct BatchPlan {
@@ -98,6 +106,7 @@ struct BatchPlan {
   std::vector<Ended> ended;       // the scheduler has forgotten these already
   std::vector<uint64_t> started;  // left the queue with this plan
   std::vector<Preempted> preempted;
+  std::vector<Dropped> dropped;
   uint32_t n_tokens = 0, n_rows = 0;
   uint32_t n_prompt_tokens = 0;
 
@@ -166,6 +175,8 @@ class Scheduler {
     uint32_t prefix = 0;                 // length of the sequence when the prompt is in
     uint32_t prompt_done = 0;
     uint32_t preempted = 0;                         // times
+    uint32_t reached = 0;                           // length of the sequence at most, by the prompt
+    uint64_t fresh = 0;                             // cost of what it ran since it started and had not run before
     uint64_t floor_bytes = 0;                       // taken of the tenant's floor
     uint64_t started_plan = 0, preempted_plan = 0;  // numbers of plans
     bool promised = false;                          // the worst case is reserved, nobody takes it back
@@ -193,6 +204,8 @@ class Scheduler {
     bool blocked = false;      // its head could not start in this plan,
     Code failure = Code::kOk;  // because of this; ok = the tenant's sequences_max
     uint64_t page_units = 0;   // scratch of a plan, as these:
+    State* gives = nullptr;
+    uint32_t given = 0;
     State* prompts = nullptr;
     State** prompts_end = nullptr;
     uint64_t served = 0;
@@ -218,6 +231,7 @@ class Scheduler {
   void collect_candidates();
   Lane* next_lane();
   bool may_bypass(const Lane& lane, uint64_t least_blocked) const;
+  Code room_to_start(const State& state, const kv::Reservation& reservation) const;
   Code try_start(State& state, bool* started);
   void start(State* state);
   void count_bypasses();
@@ -228,13 +242,39 @@ class Scheduler {
   bool fits_floor(const State& state) const;
   bool is_promised(const State& state) const;
   kv::Reservation reservation_for(const State& state) const;
-  bool over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes) const;
+  bool over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes, uint64_t back = 0) const;
   void secure_pages();
   bool secure(State& state);
+  uint64_t excess_of(const KvAccount& account, uint64_t claimed_bytes) const;
   void weigh_lanes();
   State* victim_of(const Lane* only, const Lane* spared, uint64_t least_excess) const;
   bool make_room(const State& state, const kv::Reservation& reservation);
   void preempt(State* state);
+
+  // scheduler/at_rest.cpp
+  enum class Whose : uint32_t { kOwn = 0, kAnybodys = 1 };
+  struct Resting {  // of one owner
+    const KvAccount* account = nullptr;
+    uint64_t excess = 0;
+    uint64_t floor = 0;
+    uint64_t bytes = 0;  // that may be taken
+  };
+  void look_at_rest(const State& state, Whose whose);
+  uint64_t bytes_at_rest(const State& state);
+  bool drop_at_rest(const State& state, Whose whose);
+  bool drop_of(const Resting& owner, kv::SequenceId spared);
+  void drop_tail(kv::SequenceId sequence, uint32_t position);
+
+  // scheduler/slots.cpp
+  uint32_t free_sequences() const { return limits_.sequences_max - n_sequences_; }
+  uint64_t cost_to_rerun(const State& state) const;
+  bool may_be_taken(const State& state) const;
+  static bool gives(const State& from, uint32_t given, const State& to);
+  void look_at_givers();
+  bool somebody_gives(const State& to) const;
+  State* first_to_give(const State& to) const;
+  bool can_take(const State& state);
+  bool take_sequences(const State& state);
 
   // scheduler/charges.cpp
   void set_prices();
@@ -244,6 +284,7 @@ class Scheduler {
   Service still_to_come(const State& state) const;
   void charge_prompt(State& state);
   void refund_prompt(const State& state);
+  void note_fresh_prompt(State& state, uint32_t n_tokens);
   void charge_generated(State& state, uint32_t n_tokens);
   void charge_pages();
 
@@ -281,6 +322,8 @@ class Scheduler {
   Lane* starved_ = nullptr;                                        // whose head everybody waits for
   uint64_t least_blocked_ = UINT64_MAX;                            // service of those that wait for room
   bool weighed_ = false;                                           // Lane::excess is right
+  std::vector<kv::Cache::Rest> owners_;                            // scratch: who has sequences at rest,
+  std::vector<Resting> resting_;                                   // and what of that may be taken
   std::vector<uint32_t> wanted_;  // scratch: draft tokens the runs of the plan still wait for
   BatchPlan plan_;
   uint32_t n_waiting_ = 0;

@@ -66,7 +66,7 @@ void Tenant::apply_limits(TenantLimits limits, uint64_t now_ns) {
   limits_ = std::move(limits);
   request_rate_.set(limits_.requests_per_second, limits_.requests_burst, now_ns);
   token_rate_.set(limits_.tokens_per_minute, limits_.tokens_burst, now_ns);
-  weight_.store(limits_.weight, std::memory_order_relaxed);
+  account_->weight.store(limits_.weight, std::memory_order_relaxed);
   sequences_max_.store(limits_.sequences_max, std::memory_order_relaxed);
   if (waiting_ + running_ != 0) {
     const uint64_t before = account_->hard_limit();

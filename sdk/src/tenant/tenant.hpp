@@ -80,7 +80,7 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   const std::shared_ptr<KvAccount>& kv_account() const { return account_; }
 
   TenantLimits limits() const;  // with the defaults filled in
-  uint32_t weight() const { return weight_.load(std::memory_order_relaxed); }
+  uint32_t weight() const { return account_->weight.load(std::memory_order_relaxed); }
   // Replaces all limits, also while requests wait and run: what was accepted goes on as it was accepted.
   Status set_limits(const TenantLimits& limits, uint64_t now_ns);
 
@@ -153,7 +153,7 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   TenantLimits limits_;
   Bucket request_rate_, token_rate_;
 
-  std::atomic<uint32_t> weight_{1}, sequences_max_{0};  // of limits_, for the step thread
+  std::atomic<uint32_t> sequences_max_{0};  // of limits_, for the step thread
   std::atomic<uint32_t> waiting_{0}, running_{0}, sequences_{0}, sessions_{0};
   std::atomic<uint32_t> pending_{0};  // admitted, and not accepted or withdrawn yet
   Ledger ledger_;

@@ -5,38 +5,56 @@
 
 namespace merritt::tokens {
 
-StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {
-  std::erase_if(stops_, [](const std::string& stop) { return stop.empty(); });  // would match everywhere
+// Knuth, Morris and Pratt.
+StopSet::StopSet(std::vector<std::string> stops) {
+  for (std::string& text : stops) {
+    if (text.empty()) continue;  // would match everywhere
+    text.resize(std::min<size_t>(text.size(), UINT16_MAX));
+    Stop& stop = stops_.emplace_back(Stop{std::move(text), {}});
+    stop.borders.assign(stop.text.size(), 0);
+    for (size_t n = 1; n < stop.text.size(); ++n) {
+      const uint32_t border = next(stops_.size() - 1, stop.borders[n - 1], stop.text[n]);
+      stop.borders[n] = static_cast<uint16_t>(border);
+    }
+  }
 }
 
+uint32_t StopSet::next(size_t stop, uint32_t matched, char byte) const {
+  const Stop& s = stops_[stop];
+  while (matched != 0 && s.text[matched] != byte) matched = s.borders[matched - 1];
+  return s.text[matched] == byte ? matched + 1 : 0;
+}
+
+StopMatcher::StopMatcher(std::shared_ptr<const StopSet> stops) : stops_(std::move(stops)) {
+  if (stops_ != nullptr) matched_bytes_.assign(stops_->size(), 0);
+}
+
+// The match that is complete first wins, the longer one of two that end together: whatever tokens the text comes in,
+// the answer is the same. Held is the longest tail that a stop string begins with.
 bool StopMatcher::push(std::string_view text, std::string& out, bool may_match) {
   if (matched_) return true;
-  if (stops_.empty()) {
+  if (matched_bytes_.empty()) {
     out += text;
     return false;
   }
-  held_ += text;
-  // The match that is complete first wins, the longer one of two that end together: whatever tokens the text comes in,
-  // the answer is the same.
-  size_t first = std::string::npos, end = std::string::npos;
-  for (const std::string& stop : stops_) {
-    const size_t at = may_match ? held_.find(stop) : std::string::npos;
-    if (at == std::string::npos) continue;
-    if (at + stop.size() < end || (at + stop.size() == end && at < first)) first = at, end = at + stop.size();
-  }
-  if (first != std::string::npos) {
-    out.append(held_, 0, first);
+  for (const char byte : text) {
+    held_ += byte;
+    uint32_t complete = 0;
+    for (size_t i = 0; i < matched_bytes_.size(); ++i) {
+      uint32_t matched = stops_->next(i, matched_bytes_[i], byte);
+      if (matched == stops_->length(i)) {
+        complete = std::max(complete, matched);
+        matched = stops_->after_match(i);
+      }
+      matched_bytes_[i] = static_cast<uint16_t>(matched);
+    }
+    if (complete == 0 || !may_match) continue;
+    out.append(held_, 0, held_.size() - complete);
     held_.clear();
     matched_ = true;
     return true;
   }
-  // Keep the longest tail that is a proper beginning of a stop string.
-  size_t keep = 0;
-  for (const std::string& stop : stops_) {
-    for (size_t n = std::min(stop.size() - 1, held_.size()); n > keep; --n) {
-      if (held_.compare(held_.size() - n, n, stop, 0, n) == 0) keep = n;
-    }
-  }
+  const size_t keep = *std::max_element(matched_bytes_.begin(), matched_bytes_.end());
   out.append(held_, 0, held_.size() - keep);
   held_.erase(0, held_.size() - keep);
   return false;

@@ -48,7 +48,9 @@ class World {
     if (what < 77 && sequences_.size() < 24) return fork(s);
     if (what < 90) return reserve(s);
     if (what < 91) return unreserve(s);
-    if (what < 98) release(s);
+    if (what < 98) return release(s);
+    cache_->end_growth(s.id);
+    s.reservation = {.max_length = static_cast<uint32_t>(s.tokens.size())};
   }
 
   void check_all() {
@@ -64,6 +66,7 @@ class World {
         }
       }
     }
+    check_rest();
     std::map<uint32_t, uint64_t> held;
     for (uint32_t g = 0; g < shapes_.size(); ++g) {
       const PagePool& pool = cache_->pool(g);
@@ -83,6 +86,41 @@ class World {
         ASSERT_LE(account.claimed_bytes, account.limit_bytes);
       }
     }
+  }
+
+  // Those with tokens and without a reservation, each in its owner's list.
+  void check_rest() {
+    std::map<SequenceId, uint64_t> expected;
+    for (const Naive& s : sequences_) {
+      if (s.reservation.max_length == 0 && !s.tokens.empty()) expected[s.id] = bytes_behind(s, 0);
+    }
+    std::vector<Cache::Rest> owners;
+    cache_->owners_at_rest(&owners);
+    uint64_t bytes = 0;
+    size_t found = 0;
+    for (const Cache::Rest& owner : owners) {
+      uint64_t own = 0;
+      for (SequenceId id = cache_->next_at_rest(*owner.account, SequenceId::kNone); id != SequenceId::kNone;
+           id = cache_->next_at_rest(*owner.account, id), ++found) {
+        ASSERT_TRUE(expected.contains(id)) << "not at rest, or of another owner";
+        own += expected.at(id);
+      }
+      ASSERT_EQ(owner.rest_bytes, own);
+      bytes += own;
+    }
+    ASSERT_EQ(found, expected.size());
+    ASSERT_EQ(cache_->rest_bytes(), bytes);
+    if (sequences_.empty()) return;
+    const Naive& s = sequences_[pick(static_cast<uint32_t>(sequences_.size()))];
+    const uint64_t most = pick(200);
+    const uint32_t position = cache_->position_within(s.id, most);
+    uint64_t best = 0;
+    for (uint32_t p = 0; p < s.tokens.size(); ++p) {
+      if (p != 0 && p < cache_->lowest_truncation(s.id)) continue;
+      if (bytes_behind(s, p) <= most) best = std::max(best, bytes_behind(s, p));
+    }
+    ASSERT_TRUE(position == 0 || position >= cache_->lowest_truncation(s.id));
+    ASSERT_EQ(bytes_behind(s, position), best);
   }
 
   void release_all() {
@@ -232,6 +270,18 @@ class World {
     EXPECT_EQ(cache_->prepare_append(id, 1).code(), Code::kNotFound);
     std::swap(s, sequences_.back());
     sequences_.pop_back();
+  }
+
+  // Of the pages that a truncation takes from the sequence's tables.
+  uint64_t bytes_behind(const Naive& s, uint32_t position) const {
+    uint64_t bytes = 0;
+    for (uint32_t g = 0; g < shapes_.size(); ++g) {
+      const PageTable table = cache_->pages(s.id, g);
+      for (uint32_t i = 0; i < table.pages.size(); ++i) {
+        if ((table.base + i) * shapes_[g].page_tokens >= position) bytes += shapes_[g].page_bytes;
+      }
+    }
+    return bytes;
   }
 
   static uint32_t first_visible(const GroupShape& shape, size_t length) {

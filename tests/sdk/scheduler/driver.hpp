@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <set>
@@ -79,6 +80,7 @@ class Driver {
               .generated = {},
               .proposed = {},
               .submitted_step = step_number};
+    for (const kv::ClassRun& run : s.past) live.s.prompt_tokens += run.n_tokens;
     live.choices.resize(s.n);
     live.replay.resize(s.n);
     live.choices[0] = s.sequence;
@@ -93,6 +95,7 @@ class Driver {
     now_ns += 1'000'000;
     const BatchPlan& plan = scheduler.plan(now_ns);
     for (const Preempted& taken : plan.preempted) take_back(taken);
+    for (const Dropped& end : plan.dropped) drop(end, plan);
     note(plan);
     check(plan);
     for (const Ended& ended : plan.ended) {
@@ -161,6 +164,8 @@ class Driver {
   uint64_t drafted = 0, accepted = 0, preempted = 0;
   uint64_t now_ns = 0, step_number = 0, next_request = 1;
   bool keep_sequences = false;  // ended requests leave their sequence behind, as sessions do
+  std::vector<Dropped> dropped;
+  std::map<kv::SequenceId, uint32_t> lengths, cached;  // of those left behind: what they ran, and what is there of it
 
  private:
   void carry_out(const Run& run, uint32_t n_tokens) {
@@ -214,9 +219,7 @@ class Driver {
     Live& live = requests.at(taken.request);
     EXPECT_TRUE(live.started);
     EXPECT_EQ(cache->length(live.s.sequence), 0u);
-    uint32_t run = 0;
-    for (const kv::ClassRun& each : taken.classes) run += each.n_tokens;
-    if (run > live.prefix) live.replay[0] += run - live.prefix;
+    if (taken.n_tokens > live.prefix) live.replay[0] += taken.n_tokens - live.prefix;
     for (uint32_t c = 1; c < live.choices.size(); ++c) {
       if (live.choices[c] == kv::SequenceId::kNone) continue;
       EXPECT_FALSE(cache->contains(live.choices[c]));
@@ -228,6 +231,17 @@ class Driver {
     live.proposed.assign(live.s.n, 0);
     live.started = false;
   }
+  // Of a sequence at rest; whoever waits on it runs the rest again.
+  void drop(const Dropped& end, const BatchPlan& plan) {
+    dropped.push_back(end);
+    for (auto& [request, live] : requests) {
+      const auto same = [r = request](const Ended& e) { return e.request == r; };
+      if (live.s.sequence != end.sequence || std::any_of(plan.ended.begin(), plan.ended.end(), same)) continue;
+      EXPECT_FALSE(live.started) << "pages of a running request were dropped";
+      live.s.prompt_tokens += cached.at(end.sequence) - end.position;
+    }
+    cached[end.sequence] = end.position;
+  }
   void finish(uint64_t request) {
     scheduler.finish(request);
     finished[request] = step_number;
@@ -235,6 +249,7 @@ class Driver {
   }
   void forget(uint64_t request) {
     const Live& live = requests.at(request);
+    if (keep_sequences) lengths[live.s.sequence] = cached[live.s.sequence] = cache->length(live.s.sequence);
     for (uint32_t c = keep_sequences ? 1 : 0; c < live.choices.size(); ++c) cache->release(live.choices[c]);
     requests.erase(request);
   }

@@ -192,25 +192,29 @@ TEST(Scheduler, TenantsOwnSequenceLimitHoldsAndBlocksNobodyElse) {
   d.drain(200);
 }
 
-TEST(Scheduler, RefusesWhenIdleSessionsHoldThePool) {
+// What idle sessions hold beyond that gives way (at_rest_test.cpp).
+TEST(Scheduler, RefusesWhenIdleSessionsHoldThePoolWithinAFloor) {
   Driver d(kSmall, {{.window = 0, .page_tokens = 16, .n_pages = 4, .page_bytes = 16}});
   d.keep_sequences = true;
-  tenant::Tenant* a = d.add_tenant();
+  tenant::Tenant *a = d.add_tenant(), *b = d.add_tenant();
+  a->kv_account()->floor_bytes = 48;
   d.submit(a, 40, 2);
   d.drain(10);
   EXPECT_EQ(a->kv_account()->claimed_bytes, a->kv_account()->held_bytes);  // the reservation ended with the request
-  const uint64_t r = d.submit(a, 30, 2);
+  const uint64_t r = d.submit(b, 30, 2);
   d.step();
   ASSERT_TRUE(d.failures.contains(r));
   EXPECT_EQ(d.failures.at(r).code(), Code::kOverloaded);
   EXPECT_GT(d.failures.at(r).retry_after_ms(), 0u);
   EXPECT_TRUE(d.scheduler.idle());
+}
 
-  Driver e(kSmall);
-  e.keep_sequences = true;
+// A ceiling is for all models: what sessions of another one hold does not give way to a request of this one.
+TEST(Scheduler, RefusesWhenSessionsOfAnotherModelHoldTheCeiling) {
+  Driver e(kSmall), other(kSmall);
   tenant::Tenant *poor = e.add_tenant({.kv_bytes_max = 48}), *rich = e.add_tenant();
-  e.submit(poor, 30, 2);
-  e.drain(10);
+  const kv::SequenceId there = other.cache->create(poor->kv_account());
+  ASSERT_TRUE(other.cache->prepare_append(there, 30).ok() && other.cache->commit(there, 30, {}).ok());
   e.submit(rich, 30, 200);
   const uint64_t over = e.submit(poor, 30, 2);
   e.step();

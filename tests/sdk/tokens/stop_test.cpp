@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <random>
 
 namespace merritt::tokens {
@@ -23,7 +24,7 @@ struct Answer {
 };
 
 Answer run(const Words& stops, const Words& parts) {
-  StopMatcher matcher(stops);
+  StopMatcher matcher(std::make_shared<const StopSet>(stops));
   Answer answer;
   for (const std::string& part : parts) answer.matched = matcher.push(part, answer.given.emplace_back());
   matcher.flush(answer.given.emplace_back());
@@ -75,6 +76,20 @@ TEST(Stop, InsideTextOfSeveralBytesACharacter) {
   // U+4E2D is E4 B8 AD and U+4E2E E4 B8 AE: two bytes alike are no match, and are not held back as half a character.
   expect_answer({"\u4e2d"}, {"\u4e2e"}, {"\u4e2e", ""}, false);
   expect_answer({"\U0001F600"}, {"\U0001F601", "\U0001F600"}, {"\U0001F601", "", ""}, true);
+}
+
+// As many strings, as long and as nearly matching as a request may name. Comparing each with each tail of the text
+// takes some ten thousand times as long as this, so the bound is no matter of the machine.
+TEST(Stop, ManyLongStringsThatNearlyMatchCostLittle) {
+  Words stops;
+  for (int i = 0; i < 64; ++i) stops.push_back(std::string(1023, 'e') + static_cast<char>('A' + i % 26));
+  const auto began = std::chrono::steady_clock::now();
+  StopMatcher matcher(std::make_shared<const StopSet>(stops));
+  std::string out;
+  for (int i = 0; i < 20'000; ++i) ASSERT_FALSE(matcher.push("e", out));
+  EXPECT_EQ(out.size(), 20'000u - 1023);
+  EXPECT_TRUE(matcher.push("Z", out));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
 }
 
 // Any text, cut anywhere: the same text comes out, and it is the text before the match that is complete first.

@@ -52,7 +52,9 @@ INSTANTIATE_TEST_SUITE_P(All, Mutants,
                                          Mutant{"kFcfs", "Neighbour.AFloodOfRequestsDoesNotHarm"},
                                          Mutant{"kFcfs", "Neighbour.AMemoryHogDoesNotHarm"},
                                          Mutant{"kNoCeilings", "Neighbour.AFloodOfRequestsDoesNotHarm"},
-                                         Mutant{"kNoCeilings", "Neighbour.AMemoryHogDoesNotHarm"}),
+                                         Mutant{"kNoCeilings", "Neighbour.AMemoryHogDoesNotHarm"},
+                                         Mutant{"kRestStays", "Neighbour.AHoardOfIdleSessionsDoesNotHarm"},
+                                         Mutant{"kSequencesStay", "Neighbour.TenantsThatRunAllSequencesDoNotHarm"}),
                          [](const auto& one) {
                            const std::string fails = one.param.fails;
                            return one.param.name + ("_" + fails.substr(fails.find('.') + 1));

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sequences at rest: they hold pages that nobody needs now. Each owner's are in a list, the one that has been at rest
+// for longest first, so that whoever is short of pages finds what can be had in the time that it takes to go through
+// the owners, however many sessions they have.
+#include <algorithm>
+#include <utility>
+
+#include "base/checked.hpp"
+#include "kv/cache.hpp"
+
+namespace merritt::kv {
+
+void Cache::note_rest(Sequence& s) {
+  const auto has_pages = [this, &s] {
+    return std::any_of(s.tables.begin(), s.tables.begin() + n_groups(),
+                       [](const Table& t) { return !t.pages.empty(); });
+  };
+  if (s.reservation.max_length != 0 || s.prepared != 0 || !has_pages()) return leave_rest(s);
+  const uint64_t bytes = bytes_behind(s, 0);
+  Owner& owner = *s.owner;
+  owner.rest_bytes += bytes - s.rest_bytes;  // a difference: it may wrap
+  rest_bytes_ += bytes - s.rest_bytes;
+  s.rest_bytes = bytes;
+  if (std::exchange(s.at_rest, true)) return;
+  s.before = std::exchange(owner.last_at_rest, &s);
+  (s.before == nullptr ? owner.first_at_rest : s.before->after) = &s;
+}
+
+void Cache::leave_rest(Sequence& s) {
+  if (!std::exchange(s.at_rest, false)) return;
+  Owner& owner = *s.owner;
+  owner.rest_bytes -= s.rest_bytes;
+  rest_bytes_ -= std::exchange(s.rest_bytes, 0);
+  (s.before == nullptr ? owner.first_at_rest : s.before->after) = s.after;
+  (s.after == nullptr ? owner.last_at_rest : s.after->before) = s.before;
+  s.before = s.after = nullptr;
+}
+
+void Cache::owners_at_rest(std::vector<Rest>* out) const {
+  out->clear();
+  for (const auto& owner : owners_) {
+    if (owner->first_at_rest == nullptr) continue;
+    out->push_back({owner->account.get(), owner->claimed_bytes, owner->rest_bytes});
+  }
+}
+
+uint64_t Cache::rest_of_owner(SequenceId sequence) const {
+  const Sequence* s = find(sequence);
+  return s == nullptr ? 0 : s->owner->rest_bytes - s->rest_bytes;
+}
+
+SequenceId Cache::next_at_rest(const KvAccount& account, SequenceId after) const {
+  if (const Sequence* s = find(after); s != nullptr && s->at_rest) {
+    return s->after == nullptr ? SequenceId::kNone : s->after->id;
+  }
+  const auto found =
+      std::find_if(owners_.begin(), owners_.end(), [&](const auto& owner) { return owner->account.get() == &account; });
+  const bool none = found == owners_.end() || (*found)->first_at_rest == nullptr;
+  return none ? SequenceId::kNone : (*found)->first_at_rest->id;
+}
+
+// Of the pages that truncate would take from the table.
+uint64_t Cache::bytes_behind(const Sequence& s, uint32_t position) const {
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    const Table& table = s.tables[g];
+    const uint32_t end = divide_up(position, shape.page_tokens);
+    const size_t kept = std::min<size_t>(end - std::min(end, table.base), table.pages.size());
+    bytes += (table.pages.size() - kept) * shape.page_bytes;
+  }
+  return bytes;
+}
+
+uint32_t Cache::position_within(SequenceId sequence, uint64_t bytes) const {
+  const Sequence* s = find(sequence);
+  if (s == nullptr || bytes_behind(*s, 0) <= bytes) return 0;
+  uint32_t page = UINT32_MAX;
+  for (const PagePool& pool : pools_) page = std::min(page, pool.shape().page_tokens);
+  for (uint64_t position = divide_up<uint64_t>(lowest_truncation(sequence), page) * page; position < s->length;
+       position += page) {
+    if (bytes_behind(*s, static_cast<uint32_t>(position)) <= bytes) return static_cast<uint32_t>(position);
+  }
+  return s->length;
+}
+
+}  // namespace merritt::kv

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose sequences, when all that may run at once do. A tenant that runs few by weight does not wait for one that runs
+// many to end a request: it takes a sequence from the tenant that runs most, as long as that one will run no fewer than
+// it by weight, or, where few sequences make that coarse, runs at least twice as many as it will. So nobody takes back
+// what was taken, and the sum of the squares of what tenants run, by weight, falls with each taking. docs/adr/0014 has
+// both, and what running again costs: no request is taken before it has run as much that is new as would have to be run
+// again.
+#include <algorithm>
+
+#include "scheduler/mutant.hpp"
+#include "scheduler/scheduler.hpp"
+
+namespace merritt::scheduler {
+
+// All that it has run, at the price of a prompt.
+uint64_t Scheduler::cost_to_rerun(const State& state) const {
+  uint64_t tokens = 0;
+  for (const Choice& choice : state.choices) {
+    const uint32_t length = cache_.length(choice.sequence);
+    tokens += &choice == &state.choices[0] ? length : length - std::min(length, state.prefix);
+  }
+  return tokens * limits_.costs.prompt_token;
+}
+
+bool Scheduler::may_be_taken(const State& state) const {
+  return !state.promised && state.started_plan != n_plans_ && state.fresh >= cost_to_rerun(state);
+}
+
+// Whether the tenant of a running request, having given so many sequences, gives those of this one as well.
+// Not to one that has had more than it: that would turn what the policy decides.
+bool Scheduler::gives(const State& from, uint32_t given, const State& to) {
+  if (from.lane == to.lane || from.lane->served < to.lane->served) return false;
+  const uint64_t runs = from.lane->n_sequences - given, weight = weight_of(*to.lane->tenant);
+  const uint64_t will_run = (uint64_t{to.lane->n_sequences} + to.s.n) * weight_of(*from.lane->tenant);
+  return (runs - from.s.n) * weight >= will_run || runs * weight >= 2 * will_run;
+}
+
+// What each tenant has had, and its request that would be taken first: the one that started last.
+void Scheduler::look_at_givers() {
+  for (const auto& lane : lanes_) {
+    lane->served = policy_->served(lane->id());
+    lane->gives = nullptr;
+    lane->given = 0;
+  }
+  if (kWithoutCeilings || kMutant == Mutant::kSequencesStay) return;
+  for (State* each : running_) {
+    if (may_be_taken(*each)) each->lane->gives = each;
+  }
+}
+
+bool Scheduler::somebody_gives(const State& to) const {
+  return std::any_of(lanes_.begin(), lanes_.end(),
+                     [&to](const auto& lane) { return lane->gives != nullptr && gives(*lane->gives, 0, to); });
+}
+
+// Of the tenant that runs most by weight, of those that give to this one, the request that started last.
+Scheduler::State* Scheduler::first_to_give(const State& to) const {
+  State* first = nullptr;
+  for (State* each : running_) {
+    const Lane& lane = *each->lane;
+    if (!gives(*each, 0, to) || !may_be_taken(*each)) continue;
+    if (first != nullptr && first->lane != &lane) {
+      const uint64_t own = uint64_t{lane.n_sequences} * weight_of(*first->lane->tenant);
+      if (own <= uint64_t{first->lane->n_sequences} * weight_of(*lane.tenant)) continue;
+    }
+    first = each;
+  }
+  return first;
+}
+
+// Whether the request could have its sequences, of those that are free and those that others would give.
+bool Scheduler::can_take(const State& state) {
+  uint32_t sequences = free_sequences();
+  if (sequences >= state.s.n) return true;
+  if (kWithoutCeilings || kMutant == Mutant::kSequencesStay) return false;
+  look_at_givers();
+  for (auto each = running_.rbegin(); each != running_.rend() && sequences < state.s.n; ++each) {
+    Lane& lane = *(*each)->lane;
+    if (!gives(**each, lane.given, state) || !may_be_taken(**each)) continue;
+    lane.given += (*each)->s.n;
+    sequences += (*each)->s.n;
+  }
+  return sequences >= state.s.n;
+}
+
+// False: there are not enough.
+bool Scheduler::take_sequences(const State& state) {
+  if (!can_take(state)) return false;
+  while (free_sequences() < state.s.n) {
+    State* taken = first_to_give(state);
+    if (taken == nullptr) return false;
+    preempt(taken);
+  }
+  return true;
+}
+
+}  // namespace merritt::scheduler
