@@ -62,7 +62,7 @@ MERRITT_INLINE void open_blocks(const Packed& w, uint64_t g, uint32_t b0, uint32
 
 // The weights of `n` blocks from block b0 of a group as f32, an input's sixteen `ld` apart. Not inlined: it holds the
 // code of every type, and so the compiler's time.
-[[gnu::noinline]] static void open_f32(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, float* to, uint64_t ld) {
+[[gnu::noinline]] inline void open_f32(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, float* to, uint64_t ld) {
   if (g >= w.groups) {
     for (uint64_t k = 0; k < w.padded / w.blocks * n; ++k) Simd::store(to + k * ld, Simd::zero());
     return;
@@ -75,7 +75,7 @@ MERRITT_INLINE void open_blocks(const Packed& w, uint64_t g, uint32_t b0, uint32
 }
 
 // The same as bf16, the pairs of two inputs `ld` numbers apart.
-[[gnu::noinline]] static void open_bf16(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, uint16_t* to,
+[[gnu::noinline]] inline void open_bf16(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, uint16_t* to,
                                         uint64_t ld) {
   if (g >= w.groups) {
     for (uint64_t k = 0; k < w.padded / w.blocks * n / 2; ++k) {

@@ -106,8 +106,13 @@ def test_onednn_multiplies_and_memory_stays_small(merritt: Merritt) -> None:
     nodes = out["kernels"]["prompt"]
     assert [node["node"] for node in nodes] == list(range(len(nodes)))
     assert [node["op"] for node in nodes].count("attention") == 18
-    assert all(node["kernel"].startswith("onednn:") for node in nodes if node["op"] == "linear")
-    assert out["kernels"]["onednn_share_of_prefill_flops"] > 0.5
+    products = {node["kernel"] for node in nodes if node["op"] == "linear"}
+    if products == {"own:gemm_bf16_amx"}:  # on a CPU with AMX; what is left to the library is attention
+        assert {node["kernel"] for node in nodes if node["op"] == "attention"} == {"onednn:brgemm_bf16"}
+        assert out["kernels"]["onednn_share_of_prefill_flops"] > 0.02
+    else:
+        assert all(kernel.startswith("onednn:") for kernel in products)
+        assert out["kernels"]["onednn_share_of_prefill_flops"] > 0.5
 
 
 def test_demo_shows_the_licence(merritt: Merritt) -> None:
