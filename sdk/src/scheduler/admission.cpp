@@ -117,7 +117,7 @@ void Scheduler::collect_candidates() {
   candidates_.clear();
   turns_.clear();
   const bool full = free_sequences() == 0;
-  if (full) look_at_givers();
+  if (full) list_givers();
   for (const auto& lane : lanes_) {
     if (!lane->entered) continue;
     const State& head = *lane->waiting.front();

@@ -266,11 +266,21 @@ class Scheduler {
   void drop_tail(kv::SequenceId sequence, uint32_t position);
 
   // scheduler/slots.cpp
+  // A tenant that would give a sequence to one that will run up to twice / (2 * weight) by weight, and the two of it
+  // and of those that would give to more who have had most service.
+  struct Giver {
+    const Lane* lane = nullptr;
+    uint64_t twice = 0, weight = 0;
+    const Lane* most = nullptr;
+    uint64_t most_served = 0, second_served = 0;
+    bool has_second = false;
+  };
   uint32_t free_sequences() const { return limits_.sequences_max - n_sequences_; }
   uint64_t cost_to_rerun(const State& state) const;
   bool may_be_taken(const State& state) const;
   static bool gives(const State& from, uint32_t given, const State& to);
   void look_at_givers();
+  void list_givers();
   bool somebody_gives(const State& to) const;
   State* first_to_give(const State& to) const;
   bool can_take(const State& state);
@@ -317,14 +327,15 @@ class Scheduler {
   std::vector<std::unique_ptr<Lane>> lanes_;                       // in the order of tenant ids
   std::vector<State*> running_;                                    // in the order they started
   std::vector<State*> overdue_;                                    // scratch
-  std::vector<Candidate> candidates_;                              // scratch: of a turn,
-  std::vector<Lane*> turns_;                                       // and their lanes; of a round of prompts
-  Lane* starved_ = nullptr;                                        // whose head everybody waits for
-  uint64_t least_blocked_ = UINT64_MAX;                            // service of those that wait for room
-  bool weighed_ = false;                                           // Lane::excess is right
-  std::vector<kv::Cache::Rest> owners_;                            // scratch: who has sequences at rest,
-  std::vector<Resting> resting_;                                   // and what of that may be taken
-  std::vector<uint32_t> wanted_;  // scratch: draft tokens the runs of the plan still wait for
+  std::vector<Giver> givers_;            // of this plan, when all sequences run; who gives to most first
+  std::vector<Candidate> candidates_;    // scratch: of a turn,
+  std::vector<Lane*> turns_;             // and their lanes; of a round of prompts
+  Lane* starved_ = nullptr;              // whose head everybody waits for
+  uint64_t least_blocked_ = UINT64_MAX;  // service of those that wait for room
+  bool weighed_ = false;                 // Lane::excess is right
+  std::vector<kv::Cache::Rest> owners_;  // scratch: who has sequences at rest,
+  std::vector<Resting> resting_;         // and what of that may be taken
+  std::vector<uint32_t> wanted_;         // scratch: draft tokens the runs of the plan still wait for
   BatchPlan plan_;
   uint32_t n_waiting_ = 0;
   uint32_t n_sequences_ = 0;  // of the running requests, all their choices from the start

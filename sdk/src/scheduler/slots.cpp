@@ -48,9 +48,39 @@ void Scheduler::look_at_givers() {
   }
 }
 
+// gives() of all tenants in an order in which a request finds one by halving: both its conditions on numbers say how
+// many sequences by weight the taker may come to run at most.
+void Scheduler::list_givers() {
+  look_at_givers();
+  givers_.clear();
+  for (const auto& lane : lanes_) {
+    if (lane->gives == nullptr) continue;
+    const uint64_t runs = lane->n_sequences, left = runs - lane->gives->s.n;
+    givers_.push_back({.lane = lane.get(), .twice = std::max(2 * left, runs), .weight = weight_of(*lane->tenant)});
+  }
+  std::sort(givers_.begin(), givers_.end(),
+            [](const Giver& a, const Giver& b) { return a.twice * b.weight > b.twice * a.weight; });
+  Giver before;
+  for (Giver& giver : givers_) {
+    const uint64_t served = giver.lane->served;
+    const bool first = before.most == nullptr || served > before.most_served;
+    giver.most = first ? giver.lane : before.most;
+    giver.most_served = first ? served : before.most_served;
+    giver.second_served = first ? before.most_served : std::max(before.second_served, served);
+    giver.has_second = before.most != nullptr;
+    before = giver;
+  }
+}
+
 bool Scheduler::somebody_gives(const State& to) const {
-  return std::any_of(lanes_.begin(), lanes_.end(),
-                     [&to](const auto& lane) { return lane->gives != nullptr && gives(*lane->gives, 0, to); });
+  const uint64_t will_run = uint64_t{to.lane->n_sequences} + to.s.n, weight = weight_of(*to.lane->tenant);
+  const auto end = std::partition_point(givers_.begin(), givers_.end(), [&](const Giver& giver) {
+    return giver.twice * weight >= 2 * will_run * giver.weight;
+  });
+  if (end == givers_.begin()) return false;
+  const Giver& last = *(end - 1);
+  if (last.most != to.lane) return last.most_served >= to.lane->served;
+  return last.has_second && last.second_served >= to.lane->served;
 }
 
 // Of the tenant that runs most by weight, of those that give to this one, the request that started last.
