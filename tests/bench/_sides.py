@@ -67,7 +67,7 @@ class Bench:
     def key(self, model: Model, group: str) -> dict[str, Any]:
         """What two pairs must have in common to be counted together."""
         return {"model": model.name, "bytes": model.facts.file_bytes, "group": group, "merritt": self.build,
-                "llama.cpp": self.args.peer or _peers.LLAMA_VERSION, "isa_max": self.args.isa_max,
+                "llama.cpp": self.args.peer or _peers.LLAMA_BUILD, "isa_max": self.args.isa_max,
                 "peer_isa": self.args.peer_isa, "threads": self.args.threads, "repeat": self.repeat,
                 **({"pack_cache": True} if self.args.pack_cache and group == "load" else {})}
 
@@ -130,7 +130,7 @@ class Bench:
         if group.depth >= 4096:
             states = util.deps_dir() / "bench-models" / "states"
             states.mkdir(parents=True, exist_ok=True)
-            words += ["--state", states / f"{model.name}-{model.facts.file_bytes}-{group.depth}-{_peers.LLAMA_VERSION}-{fa}"]
+            words += ["--state", states / f"{model.name}-{model.facts.file_bytes}-{group.depth}-{_peers.LLAMA_BUILD}-{fa}"]
         report = _load.run_measured(words, self.cpus, _peers.LLAMA_ENV)
         faults = _peers.llama_faults(report, model.kind, self.flags, self.args.peer_isa)
         if faults:
