@@ -40,7 +40,7 @@ if(MERRITT_WERROR)
 endif()
 if(MERRITT_SANITIZE)
   target_compile_options(merritt_flags INTERFACE -fsanitize=${MERRITT_SANITIZE} -fno-omit-frame-pointer
-    -fno-sanitize-recover=all -g)
+    -fno-sanitize-recover=all -g1)  # a report names functions and lines; more takes a third longer to compile
   target_link_options(merritt_flags INTERFACE -fsanitize=${MERRITT_SANITIZE})
   target_compile_definitions(merritt_flags INTERFACE MERRITT_SANITIZED=1)
 endif()

@@ -5,13 +5,12 @@
 #include <signal.h>
 
 #include <bit>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 
 #include "support/blocks.hpp"
 #include "tests/plugins/harness/rig.hpp"
+#include "tests/support/run_case.hpp"
 
 namespace merritt::testing {
 namespace {
@@ -79,15 +78,9 @@ TEST_F(OneDnnProcess, SaysWhichKernelsRan) {
 
 // What SaysWhichKernelsRan writes in a fresh process with this variable.
 std::string in_fresh_process(const std::string& variable) {
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
-  const std::string command =
-      "env " + variable + " '" + self + "' --gtest_filter=OneDnnProcess.SaysWhichKernelsRan 2>&1";
-  FILE* const pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return "no pipe";
-  std::string text;
-  for (char piece[4096]; std::fgets(piece, sizeof piece, pipe) != nullptr;) text += piece;
-  EXPECT_EQ(pclose(pipe), 0) << text;
-  return text;
+  const CaseRun run = run_case(this_program(), "OneDnnProcess.SaysWhichKernelsRan", variable);
+  EXPECT_TRUE(run.code == 0 && run.ran()) << run.output;
+  return run.output;
 }
 
 std::string kernels_line(const std::string& text) {

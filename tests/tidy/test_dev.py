@@ -97,6 +97,40 @@ def test_only_ci_fails_on_a_skip(capsys: pytest.CaptureFixture[str], monkeypatch
     assert counted.close() == 1
 
 
+SHARDED_PROGRAM = r"""#!/bin/sh
+# Five cases dealt as GoogleTest deals them; the fourth fails.
+report=""
+for word in "$@"; do case "$word" in --gtest_output=json:*) report="${word#--gtest_output=json:}";; esac; done
+cases="" code=0 index=0
+for name in a b c d e; do
+  if [ $((index % GTEST_TOTAL_SHARDS)) = "$GTEST_SHARD_INDEX" ]; then
+    why=""
+    if [ $name = d ]; then code=1 why=', "failures": [{"failure": "four is wrong"}]'; fi
+    cases="$cases${cases:+,}{\"name\": \"$name\", \"status\": \"RUN\", \"result\": \"COMPLETED\"$why}"
+  fi
+  index=$((index + 1))
+done
+echo "{\"testsuites\": [{\"name\": \"Fake\", \"testsuite\": [$cases]}]}" > "$report"
+exit $code
+"""
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_a_suite_is_dealt_to_the_cores_and_every_case_counted_once(cores: int, tmp_path: pathlib.Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(util, "BUILD", tmp_path)
+    monkeypatch.setattr(util, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(util, "cpu_count", lambda: cores)
+    program = tmp_path / "build" / "bin" / "test_fake"
+    program.parent.mkdir(parents=True)
+    program.write_text(SHARDED_PROGRAM)
+    program.chmod(0o755)
+    counted = totals.Totals()
+    totals.run_gtests(counted, program.parent)
+    assert counted.passed == 4
+    assert counted.failed == ["test_fake:Fake.d"]
+
+
 def test_every_suite_that_ci_names_has_tests() -> None:
     for suites in (ci.ASAN_SUITES, ci.TSAN_SUITES, ci.USER_SUITES):
         for program in suites:

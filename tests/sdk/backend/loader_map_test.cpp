@@ -13,6 +13,7 @@
 #include "backend/process_table.hpp"
 #include "backend/verify.hpp"
 #include "tests/sdk/backend/signed_folder.hpp"
+#include "tests/support/run_case.hpp"
 
 namespace merritt::backend {
 namespace {
@@ -116,9 +117,9 @@ struct Races {
 TEST_F(LoaderMapTest, SwapsNeverRunTheOtherCode) {
   constexpr const char* kHere = "MERRITT_TEST_RACES_HERE";
   if (std::getenv(kHere) == nullptr) {
-    const std::string command = std::string("env ") + kHere + "=1 '" + fs::read_symlink("/proc/self/exe").string() +
-                                "' --gtest_filter=LoaderMapTest.SwapsNeverRunTheOtherCode";
-    EXPECT_EQ(std::system(command.c_str()), 0);
+    const testing::CaseRun run = testing::run_case(testing::this_program(), "LoaderMapTest.SwapsNeverRunTheOtherCode",
+                                                   std::string(kHere) + "=1");
+    EXPECT_TRUE(run.code == 0 && run.ran()) << run.output;
     return;
   }
   Races races(folder_, 0);
