@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "sdk" / "cmake"))
 
 from dev import build, ci, demo, deps, lint, models, setup, totals, util  # noqa: E402
+from dev import test as suites  # noqa: E402
 
 
 def wheel(folder: pathlib.Path, name: str, files: dict[str, bytes]) -> pathlib.Path:
@@ -129,6 +130,21 @@ def test_a_suite_is_dealt_to_the_cores_and_every_case_counted_once(cores: int, t
     totals.run_gtests(counted, program.parent)
     assert counted.passed == 4
     assert counted.failed == ["test_fake:Fake.d"]
+
+
+def test_pytest_runs_on_every_core(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """It needs pytest-xdist, and counts what it reports."""
+    (tmp_path / "tests" / "tools").mkdir(parents=True)
+    (tmp_path / "tests" / "tools" / "test_two.py").write_text(
+        "import os\ndef test_worker(): assert os.environ['PYTEST_XDIST_WORKER_COUNT'] == '2'\ndef test_fails(): assert False\n")
+    (tmp_path / "build" / "reports").mkdir(parents=True)
+    for name, value in (("ROOT", tmp_path), ("BUILD", tmp_path / "build"), ("LOGS", tmp_path), ("VENV", pathlib.Path(sys.prefix)),
+                        ("cpu_count", lambda: 2)):
+        monkeypatch.setattr(util, name, value)
+    counted = totals.Totals()
+    suites.run_pytest(counted, "")
+    assert counted.passed == 1
+    assert counted.failed == ["pytest:tests.tools.test_two.test_fails"]
 
 
 def test_every_suite_that_ci_names_has_tests() -> None:

@@ -22,7 +22,7 @@ libgtest-dev libgmock-dev libbenchmark-dev
 abigail-tools clang-16 clang-tidy-16 clang-format-16 libclang-rt-16-dev llvm-16 gcc-mingw-w64-x86-64-win32
 """.split()
 
-PYTHON_PACKAGES = ["pybind11>=3,<4", "numpy>=1.26", "pytest>=8", "mypy>=1.10", "tqdm>=4.66"]
+PYTHON_PACKAGES = ["pybind11>=3,<4", "numpy>=1.26", "pytest>=8", "pytest-xdist>=3.6", "mypy>=1.10", "tqdm>=4.66"]
 
 
 def missing_packages() -> list[str]:

@@ -16,7 +16,7 @@ def run_pytest(totals: Totals, pattern: str) -> None:
         return
     report = util.BUILD / "reports" / "pytest.xml"
     report.unlink(missing_ok=True)
-    words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
+    words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(util.cpu_count()), f"--junitxml={report}",
              *(str(folder) for folder in folders if any(folder.glob("test_*.py")))]
     if pattern:
         words += ["-k", pattern]

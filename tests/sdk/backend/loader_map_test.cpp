@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <atomic>
+#include <climits>
 #include <cstdlib>
 #include <thread>
 
@@ -73,8 +74,11 @@ struct Races {
     good = bytes_of(path);
     over.store(false);
     std::atomic<bool> swapping{false};
+    // On a busy machine whoever replaces without end always wins: some stop when they have put the right file back.
+    const unsigned first = number % 8 == 7 ? 0 : static_cast<unsigned>(number);
+    const unsigned last = number % 8 == 7 ? 1 : UINT_MAX;
     std::thread swapper([&] {
-      for (unsigned turn = static_cast<unsigned>(number); !over.load(); ++turn) {
+      for (unsigned turn = first; !over.load() && turn <= last; ++turn) {
         swap(turn % 4);
         swapping.store(true);
       }
