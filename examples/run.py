@@ -67,7 +67,7 @@ def main() -> int:
         plugins = prefix / "lib" / "merritt" / "plugins"
         name, key = first_publisher(plugins)
         model = flags.model.resolve()
-        for program in ("c_01_stream", "cpp_01_stream", "cpp_02_two_tenants", "cpp_03_queue"):
+        for program in ("c_01_stream", "cpp_01_stream", "cpp_02_two_tenants", "cpp_03_queue", "cpp_04_prefixes"):
             print(f"== {program}", flush=True)
             run(work / "build" / program, model, plugins, name, key)
         print("== my_program, with the shell lines of docs/howto/embed_in_c.md", flush=True)

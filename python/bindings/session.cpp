@@ -13,6 +13,7 @@ void bind_session(py::module_& module) {
       .def("truncate",
            [](PySession& session, uint32_t position) { without_gil([&] { return session.get().truncate(position); }); })
       .def("fork", [](PySession& session) { return PySession(without_gil([&] { return session.get().fork(); })); })
+      .def("publish", [](PySession& session) { return without_gil([&] { return session.get().publish(); }); })
       .def("close", &PySession::close);
 }
 

@@ -27,6 +27,8 @@ TenantOptions options_of(const py::dict& limits) {
   take(limits, "deadline_ms_default", options.deadline_ms_default);
   take(limits, "template_steps_max", options.template_steps_max);
   take(limits, "template_bytes_max", options.template_bytes_max);
+  take(limits, "prefix_bytes_max", options.prefix_bytes_max);
+  take(limits, "publishes", options.publishes);
   if (limits.contains("models")) {
     for (const py::handle model : limits["models"]) options.models.push_back(model.cast<PyModel&>().get().capi());
   }
@@ -57,6 +59,8 @@ py::dict limits_of(PyTenant& tenant) {
   out["deadline_ms_default"] = limits.deadline_ms_default;
   out["template_steps_max"] = limits.template_steps_max;
   out["template_bytes_max"] = limits.template_bytes_max;
+  out["prefix_bytes_max"] = limits.prefix_bytes_max;
+  out["publishes"] = limits.publishes;
   return out;
 }
 

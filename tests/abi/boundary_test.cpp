@@ -171,6 +171,23 @@ TEST_F(Boundary, SessionsWithoutMemoryLeaveNothingBehind) {
   EXPECT_EQ(usage().kv_bytes, 0u);
 }
 
+TEST_F(Boundary, APublishWithoutMemoryPublishesNothing) {
+  merritt_tenant_options options{};
+  options.struct_size = sizeof(options);
+  options.flags = MERRITT_TENANT_PUBLISHES;
+  ASSERT_EQ(merritt_tenant_limits_set(tenant_, &options, nullptr), MERRITT_OK);
+  const std::string text(40, 'x');
+  merritt_request_options request = text_;
+  request.max_tokens = 1;
+  request.text = text.data();
+  request.text_length = text.size();
+  const merritt_session parent = make_session(tenant_, model_);
+  ASSERT_EQ(generate(parent, request).code, MERRITT_OK);
+  uint32_t tokens = 0;
+  starve([&](merritt_error** error) { return merritt_session_publish(parent, &tokens, error); },
+         [&] { EXPECT_EQ(tokens, 0u); }, [&] { EXPECT_NE(std::exchange(tokens, 0), 0u); });
+}
+
 TEST_F(Boundary, ALoadWithoutMemoryGivesEveryByteBack) {
   merritt_engine_stats before{};
   before.struct_size = sizeof(before);

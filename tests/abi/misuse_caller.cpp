@@ -196,7 +196,7 @@ int32_t MisuseCaller::load_model(merritt_engine engine, merritt_error** error, b
   options.context_max = 128;
   options.sequences_max = 4;
   options.step_tokens_max = 16;
-  options.page_tokens = 16;
+  options.page_tokens = 4;  // a short prompt has a whole page
   options.kv_bytes = 4u << 20;
   options.backend = kBackends[draw() % 2];
   if (wrongly && one_in(8)) options.backend = kBackends[2];
@@ -309,6 +309,8 @@ int32_t MisuseCaller::tenant_verb(Verb verb, merritt_error** error) {
       options.kv_bytes_floor = one_in(16) ? draw() : 0;
       options.kv_bytes_max = one_in(16) ? draw() : 0;
       options.output_max = one_in(8) ? draw() % 8 : 0;
+      options.prefix_bytes_max = one_in(3) ? draw() : 0;
+      options.flags = one_in(32) ? draw() : draw() & MERRITT_TENANT_PUBLISHES;
       options.models = one_in(16) ? &model : nullptr;
       options.n_models = one_in(16) ? draw() % 2 : options.models != nullptr;
       return merritt_tenant_limits_set(tenant, sized(options), error);
@@ -409,6 +411,10 @@ int32_t MisuseCaller::session_verb(Verb verb, merritt_error** error) {
       merritt_session forked = nullptr;
       const int32_t code = merritt_session_fork(session, &forked, error);
       return keep(HandleKind::kSession, forked, code);
+    }
+    case Verb::kPublish: {
+      uint32_t tokens = 0;
+      return merritt_session_publish(session, one_in(8) ? nullptr : &tokens, error);
     }
     default: {
       uint32_t tokens = 0;

@@ -123,7 +123,12 @@ TEST_F(QuotaAbi, WrongLimitsChangeNothing) {
   };
   refused(options_with([&](auto& o) { o.weight = 70'000; }), MERRITT_INVALID_ARGUMENT, "70000");
   refused(options_with([&](auto& o) { o.n_models = 1; }), MERRITT_INVALID_ARGUMENT, "models is NULL");
-  refused(options_with([&](auto& o) { o.reserved = 1; }), MERRITT_UNSUPPORTED, "reserved");
+  refused(options_with([&](auto& o) { o.flags = 2; }), MERRITT_UNSUPPORTED, "flags");
+  refused(options_with([&](auto& o) {
+            o.kv_bytes_max = 5;
+            o.prefix_bytes_max = 6;
+          }),
+          MERRITT_INVALID_ARGUMENT, "prefix_bytes_max is 6; kv_bytes_max is 5");
   refused(options_with([&](auto& o) { o.kv_bytes_floor = uint64_t{1} << 50; }), MERRITT_INVALID_ARGUMENT, "floors");
   const merritt_model stale = reinterpret_cast<merritt_model>(tenant);
   refused(options_with([&](auto& o) {
@@ -134,6 +139,50 @@ TEST_F(QuotaAbi, WrongLimitsChangeNothing) {
   EXPECT_EQ(merritt_tenant_limits_set(nullptr, nullptr, nullptr), MERRITT_INVALID_ARGUMENT);
   EXPECT_EQ(merritt_tenant_limits_set(tenant, nullptr, nullptr), MERRITT_OK);
   EXPECT_EQ(limits(tenant).weight, 1u) << "no options = all defaults";
+}
+
+// A prompt that begins as one of its tenant's did is not run again; what was published is there for every tenant.
+TEST_F(QuotaAbi, BeginningsOfPromptsAreRunOnce) {
+  const merritt_tenant own = make_tenant(engine_, "own", options_with([&](auto& o) { o.prefix_bytes_max = 1u << 20; }));
+  const merritt_tenant publisher =
+      make_tenant(engine_, "publisher", options_with([&](auto& o) { o.flags = MERRITT_TENANT_PUBLISHES; }));
+  const merritt_tenant other = make_tenant(engine_, "other");
+  EXPECT_EQ(limits(own).prefix_bytes_max, 1u << 20);
+  EXPECT_EQ(limits(own).flags, 0u);
+  EXPECT_EQ(limits(publisher).flags, static_cast<uint32_t>(MERRITT_TENANT_PUBLISHES));
+  const std::string text(40, 'x');
+  text_.text = text.data();
+  text_.text_length = text.size();
+  const auto run = [&](merritt_tenant tenant, uint32_t cached) {
+    merritt_request request = nullptr;
+    EXPECT_EQ(merritt_session_submit(make_session(tenant, model_), &text_, &request, nullptr), MERRITT_OK);
+    const Generation generation = read_all(request);
+    merritt_request_stats stats{};
+    stats.struct_size = sizeof(stats);
+    EXPECT_EQ(merritt_request_stats_get(request, &stats, nullptr), MERRITT_OK);
+    EXPECT_EQ(stats.cached_tokens, cached) << "pages of 16";
+    return generation.text;
+  };
+  const auto first = run(own, 0);
+  EXPECT_EQ(run(own, 32), first);
+  EXPECT_EQ(run(other, 0), first);
+  EXPECT_EQ(usage(own).cached_tokens, 32u);
+
+  uint32_t tokens = 77;
+  Error error;
+  const merritt_session session = make_session(own, model_);
+  EXPECT_EQ(merritt_session_publish(session, &tokens, error), MERRITT_PERMISSION_DENIED);
+  EXPECT_NE(error.message().find("publishes"), std::string::npos) << error.message();
+  const merritt_session published = make_session(publisher, model_);
+  EXPECT_EQ(merritt_session_publish(published, &tokens, error), MERRITT_FAILED_PRECONDITION);
+  EXPECT_EQ(tokens, 77u);
+  merritt_request_options only_prompt = text_;
+  only_prompt.max_tokens = 1;  // the window stays where it is at the prompt's end
+  EXPECT_EQ(generate(published, only_prompt).code, MERRITT_OK);
+  ASSERT_EQ(merritt_session_publish(published, &tokens, error), MERRITT_OK) << error.message();
+  EXPECT_EQ(tokens, 32u);
+  EXPECT_EQ(merritt_session_publish(published, nullptr, error), MERRITT_OK);
+  EXPECT_EQ(run(other, 32), first);
 }
 
 TEST_F(QuotaAbi, RatesRefuseWithAHint) {

@@ -34,6 +34,28 @@ def test_limits_are_read_and_changed_live(engine: merritt.Engine, model: merritt
         engine.tenant("limits", speed=1)  # type: ignore[call-arg]
 
 
+def test_beginnings_of_prompts_are_run_once(engine: merritt.Engine, model: merritt.Model) -> None:
+    prompt = "x" * 150
+    options = {"raw": True, "max_tokens": 4, "seed": 1, "temperature": 0.7}
+    with engine.tenant("own", prefix_bytes_max=1 << 22) as own, engine.tenant("other") as other, \
+            engine.tenant("publisher", publishes=True) as publisher:
+        assert own.limits["prefix_bytes_max"] == 1 << 22 and publisher.limits["publishes"] is True
+        text = own.generate(model, prompt, **options).text()
+        again = own.generate(model, prompt, **options)
+        assert again.text() == text
+        cached = again.stats["cached_tokens"]
+        assert cached > 0
+        alone = other.generate(model, prompt, **options)
+        assert alone.text() == text and alone.stats["cached_tokens"] == 0
+        with pytest.raises(merritt.PermissionDeniedError, match="publishes"):
+            own.session(model).publish()
+        session = publisher.session(model)
+        assert session.generate(prompt, **options).text() == text
+        assert session.publish() == cached
+        found = other.generate(model, prompt, **options)
+        assert found.text() == text and found.stats["cached_tokens"] == cached
+
+
 def test_a_rate_says_when_to_come_back(engine: merritt.Engine, model: merritt.Model) -> None:
     with engine.tenant("rates", requests_per_second=1) as tenant:
         tenant.generate(model, "the", raw=True, max_tokens=1).text()

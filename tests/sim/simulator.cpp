@@ -49,6 +49,7 @@ Simulator::Simulator(const World& world)
       scheduler_(std::make_unique<scheduler::Scheduler>(world.limits, *cache_, ear_)),
       due_(world.tenants.size()),
       n_live_(world.tenants.size()),
+      beginnings_(world.tenants.size()),
       outcomes_(world.arrivals.size()),
       delivered_(world.tenants.size()) {
   for (size_t t = 0; t < world.tenants.size(); ++t) {
@@ -88,6 +89,31 @@ void Simulator::arrive() {
   }
 }
 
+// As the engine's prefix cache does it: whole pages of what the tenant's last prompts began with.
+kv::SequenceId Simulator::begin(const Arrival& a) {
+  const kv::SequenceId known = beginnings_[a.tenant];
+  const auto& account = tenants_[a.tenant]->kv_account();
+  const uint32_t tokens = cache_->shareable(known, std::min(a.begins, a.prompt - 1));
+  if (tokens != 0) {
+    if (auto shared = cache_->share(known, tokens, account); shared.ok()) {
+      ++hits_;
+      cache_->touch(known);
+      return *shared;
+    }
+  }
+  return cache_->create(account);
+}
+
+void Simulator::keep_beginning(const Arrival& a, kv::SequenceId sequence) {
+  kv::SequenceId& known = beginnings_[a.tenant];
+  const uint32_t tokens = cache_->shareable(sequence, std::min(a.begins, cache_->length(sequence)));
+  if (tokens <= cache_->length(known)) return;
+  auto shared = cache_->share(sequence, tokens, tenants_[a.tenant]->kv_account());
+  if (!shared.ok()) return;
+  cache_->release(known);
+  known = *shared;
+}
+
 // False: no place in the queue now.
 bool Simulator::submit(size_t arrival) {
   const Arrival& a = world_.arrivals[arrival];
@@ -96,11 +122,11 @@ bool Simulator::submit(size_t arrival) {
   outcome.tenant = a.tenant;
   if (outcome.arrived == 0) outcome.arrived = now_;
   if (!tenant.admit({.sequences = a.n}, scheduler_->load()).ok()) return false;
-  const kv::SequenceId sequence = cache_->create(tenant.kv_account());
+  const kv::SequenceId sequence = begin(a);
   const Status status = scheduler_->submit({.request = arrival + 1,
                                             .tenant = &tenant,
                                             .sequence = sequence,
-                                            .prompt_tokens = a.prompt,
+                                            .prompt_tokens = a.prompt - cache_->length(sequence),
                                             .max_new_tokens = a.output,
                                             .n = a.n});
   if (!status.ok()) {
@@ -184,6 +210,7 @@ void Simulator::carry_out(const Run& run) {
   if (run.prompt || run.replay) {
     compute += run.n_tokens * world_.limits.costs.prompt_token * compute_price_;
     if (run.prompt ? !run.last_of_prompt : run.replay) return;
+    keep_beginning(a, run.sequence);
     Outcome& outcome = outcomes_[live.arrival];
     if (outcome.first_token == 0) outcome.first_token = now_;
     for (uint32_t c = 1; c < a.n; ++c) {

@@ -20,6 +20,7 @@ struct Arrival {
   uint32_t n = 1;
   uint32_t cancel_after = 0;  // steps after its start; 0 = never
   uint32_t live = 0;          // 0 = at `step`; else also not before fewer than so many of the tenant's requests live
+  uint32_t begins = 0;        // tokens that begin its prompt and all others of the tenant that have some
   bool stays = false;         // its session is never ended: it rests on its pages
 };
 
@@ -75,6 +76,7 @@ class Simulator {
   const std::vector<Outcome>& outcomes() const { return outcomes_; }            // [arrival]
   uint64_t now() const { return now_; }
   uint64_t preempted() const { return preempted_; }
+  uint64_t hits() const { return hits_; }        // prompts whose beginning was there
   uint64_t dropped() const { return dropped_; }  // times that pages of a sequence at rest were
   // For the bound: the longest stay of a request in steps, the most tokens in the end of requests that ran together,
   // the longest input.
@@ -89,6 +91,8 @@ class Simulator {
   struct Live;
   class NoBytes;
   void arrive();
+  kv::SequenceId begin(const Arrival& a);
+  void keep_beginning(const Arrival& a, kv::SequenceId sequence);
   bool submit(size_t arrival);
   void carry_out(const scheduler::BatchPlan& plan);
   void carry_out(const scheduler::Run& run);
@@ -106,11 +110,13 @@ class Simulator {
   std::vector<std::shared_ptr<tenant::Tenant>> tenants_;
   std::vector<std::deque<size_t>> due_;  // arrivals of each tenant
   std::vector<uint32_t> n_live_;
-  std::map<uint64_t, Live> live_;  // by request = arrival + 1
+  std::vector<kv::SequenceId> beginnings_;  // at rest, one of each tenant
+  std::map<uint64_t, Live> live_;           // by request = arrival + 1
   std::vector<Outcome> outcomes_;
   std::vector<Delivered> delivered_;
   std::vector<std::vector<Sample>> samples_;
-  uint64_t now_ = 0, preempted_ = 0, dropped_ = 0, longest_stay_ = 0, resident_tokens_ = 0, compute_price_ = 1;
+  uint64_t now_ = 0, preempted_ = 0, dropped_ = 0, hits_ = 0, longest_stay_ = 0, resident_tokens_ = 0,
+           compute_price_ = 1;
   uint64_t pool_bytes_ = 0;
   uint32_t longest_input_ = 0;
   std::string trouble_;

@@ -137,3 +137,32 @@ def test_the_scenarios_run(program: pathlib.Path, model_path: pathlib.Path, tmp_
     assert out["scenarios"]["flood"]["asked"] and not out["scenarios"]["memory hog as the same tenant"]["asked"]
     assert out["saturated_tokens_per_s"] > 0 and out["chunk_ms"] > 0
     assert (tmp_path / "flood.html").is_file() and (tmp_path / "flood.json").is_file()
+
+
+@pytest.mark.parametrize(("known", "unknown", "area"), [
+    ([1.0, 2.0], [3.0, 4.0], 1.0), ([3.0, 4.0], [1.0, 2.0], 0.0), ([1.0, 1.0], [1.0], 0.5), ([1.0, 3.0], [2.0], 0.5),
+    ([1.0, 2.0, 2.0], [2.0, 5.0], (3 + 1 + 1) / 6),
+])
+def test_the_area_under_the_curve_counts_pairs(known: list[float], unknown: list[float], area: float) -> None:
+    import timing_channel
+
+    assert timing_channel.auc(known, unknown) == pytest.approx(area)
+    pairs = [1.0 if k < u else 0.5 if k == u else 0.0 for k in known for u in unknown]
+    assert timing_channel.auc(known, unknown) == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_a_channel_that_tells_is_a_miss_and_so_is_a_probe_that_sees_nothing() -> None:
+    import timing_channel
+
+    good = {"own": 0.99, "other": 0.52, "refusal": 0.46}
+    assert timing_channel.misses(good) == []
+    assert "own" in timing_channel.misses({**good, "own": 0.9})[0]
+    assert "refusal" in timing_channel.misses({**good, "refusal": 0.44})[0]
+
+
+def test_the_timing_channel_is_probed(model_path: pathlib.Path) -> None:
+    """That all probes run; 8 of each say nothing about time."""
+    done = subprocess.run([sys.executable, ROOT / "tests/bench/timing_channel.py", "--json", "--probes", "8", "--model",
+                           model_path], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["auc"]) == {"own", "other", "published", "evicted", "refusal", "retry_after"}

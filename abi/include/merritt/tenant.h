@@ -41,8 +41,14 @@ typedef struct merritt_tenant_options {
     const merritt_model *models; /* n_models handles of models it may use, of its engine; others are refused with
                                    PERMISSION_DENIED. A model's destruction takes it off the list, and does not empty it */
     uint32_t n_models;          /* at most 64; 0 = every model */
-    uint32_t reserved;          /* 0 */
+    uint32_t flags;             /* MERRITT_TENANT_* */
+    uint64_t prefix_bytes_max;  /* KV bytes, in each model, of prompts that are kept when their sessions are gone: a
+                                   prompt of this tenant that begins alike, in an empty session, does not run the
+                                   beginning again, and its output has the same bits. Within kv_bytes_max; the ones used
+                                   least lately give way to requests. 0 = none */
 } merritt_tenant_options;
+
+#define MERRITT_TENANT_PUBLISHES 1 /* merritt_session_publish may be called on its sessions */
 
 /* Effect: creates a tenant. name is for logs and ledgers, 1 to 63 bytes of [A-Za-z0-9._-]; two live tenants of an engine
  * never share one. options may be NULL. Errors: INVALID_ARGUMENT (also where two limits contradict each other, or the
@@ -92,7 +98,7 @@ typedef struct merritt_tenant_usage {
     uint64_t generated_tokens;
     uint64_t kv_bytes;          /* held now */
     /* From here on since 0.2. */
-    uint64_t cached_tokens;     /* prompt tokens that were in a session's cache, beside prompt_tokens */
+    uint64_t cached_tokens;     /* prompt tokens that were in the cache, beside prompt_tokens */
     uint64_t draft_tokens;      /* run as guesses */
     uint64_t draft_tokens_accepted; /* of these, handed out */
     uint64_t kv_byte_seconds;   /* bytes of KV pages held, over time */

@@ -57,6 +57,13 @@ class Session(Handle):
         copy.messages = list(self.messages)
         return copy
 
+    def publish(self) -> int:
+        """The beginning of its first prompt is there for the prompts of every tenant; the number of tokens.
+
+        It goes with this tenant. Everybody can find out what it is: never publish what a tenant wrote.
+        """
+        return self._core.publish()
+
     def close(self) -> None:
         """Cancels what runs on it; its cache is zeroed."""
         self._core.close()

@@ -25,7 +25,8 @@ class Limits(TypedDict, total=False):
     tokens_per_minute, tokens_burst: prompts and outputs. kv_bytes_max, kv_bytes_floor, kv_bytes_burst: the ceiling of
     its KV caches, what is kept for it, and what it may borrow above the ceiling. weight (1): its part of a busy engine.
     deadline_ms_default: of a request that names none. template_steps_max, template_bytes_max: of rendering one
-    conversation. models: those it may use; empty = every one.
+    conversation. prefix_bytes_max (0): KV bytes of prompts that are kept in each model for prompts that begin alike;
+    publishes (False): Session.publish may be called on its sessions. models: those it may use; empty = every one.
     """
 
     sequences_max: int
@@ -44,6 +45,8 @@ class Limits(TypedDict, total=False):
     deadline_ms_default: int
     template_steps_max: int
     template_bytes_max: int
+    prefix_bytes_max: int
+    publishes: bool
     models: Iterable[Model]
 
 

@@ -42,6 +42,15 @@ class Session : public detail::Handle<merritt_session, merritt_session_destroy> 
   [[nodiscard]] Result<void> truncate(uint32_t position) {
     return detail::call([&](merritt_error** e) { return merritt_session_truncate(raw_, position, e); });
   }
+  // Its first prompt's beginning is there for every tenant's prompts; the number of tokens. See merritt/session.h.
+  [[nodiscard]] Result<uint32_t> publish() {
+    uint32_t tokens = 0;
+    auto done = detail::call([&](merritt_error** e) { return merritt_session_publish(raw_, &tokens, e); });
+    if (!done) {
+      return std::move(done).error();
+    }
+    return tokens;
+  }
   // A second session with the same past.
   [[nodiscard]] Result<Session> fork() {
     Session session;

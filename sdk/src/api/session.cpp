@@ -87,6 +87,15 @@ int32_t merritt_session_fork(merritt_session handle, merritt_session* out, merri
   });
 }
 
+int32_t merritt_session_publish(merritt_session handle, uint32_t* tokens, merritt_error** error) {
+  return guard(handle, error, [&]() -> Status {
+    MERRITT_TRY(const auto found, find(handle));
+    MERRITT_TRY(const uint32_t published, found.engine().publish_prefix(found.object));
+    if (tokens != nullptr) *tokens = published;
+    return {};
+  });
+}
+
 int32_t merritt_session_submit(merritt_session handle, const merritt_request_options* options, merritt_request* out,
                                merritt_error** error) {
   return guard(handle, error, [&]() -> Status {

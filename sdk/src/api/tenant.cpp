@@ -31,7 +31,7 @@ Status read_models(const EnginePin& pin, const merritt_tenant_options& options, 
 Result<tenant::TenantLimits> read_limits(const EnginePin& pin, const merritt_tenant_options* in) {
   merritt_tenant_options own;
   MERRITT_CHECK(read_options(in, "merritt_tenant_options", own));
-  MERRITT_CHECK(check_reserved(own.reserved, "merritt_tenant_options"));
+  MERRITT_CHECK(check_flags(own.flags, MERRITT_TENANT_PUBLISHES, "merritt_tenant_options"));
   tenant::TenantLimits out;
   out.sequences_max = own.sequences_max;
   out.queue_max = own.queue_max;
@@ -49,6 +49,8 @@ Result<tenant::TenantLimits> read_limits(const EnginePin& pin, const merritt_ten
   out.deadline_ms_default = own.deadline_ms_default;
   out.template_steps_max = own.template_steps_max;
   out.template_bytes_max = own.template_bytes_max;
+  out.prefix_bytes_max = own.prefix_bytes_max;
+  out.publishes = (own.flags & MERRITT_TENANT_PUBLISHES) != 0;
   MERRITT_CHECK(read_models(pin, own, out));
   return out;
 }
@@ -71,6 +73,8 @@ merritt_tenant_options limits_info(const tenant::TenantLimits& limits) {
   info.deadline_ms_default = limits.deadline_ms_default;
   info.template_steps_max = limits.template_steps_max;
   info.template_bytes_max = limits.template_bytes_max;
+  info.prefix_bytes_max = limits.prefix_bytes_max;
+  info.flags = limits.publishes ? MERRITT_TENANT_PUBLISHES : 0;
   info.n_models = static_cast<uint32_t>(limits.models.size());
   return info;
 }

@@ -61,6 +61,7 @@ class KvAccount {
   std::atomic<uint64_t> burst_bytes{0};       // above limit_bytes, while nobody else wants the pages
   std::atomic<uint64_t> accepted_limit{0};    // of before it was lowered, until what was accepted then has ended
   std::atomic<uint64_t> floor_bytes{0};       // kept for this tenant: what fits is promised whole and never taken back
+  std::atomic<uint64_t> prefix_bytes{0};      // of it, what beginnings of prompts may come to in one model; 0 = none
   std::atomic<uint64_t> floor_used_bytes{0};  // of it, promised to requests that run
   std::atomic<uint64_t> held_bytes{0};        // in pages that hold its tokens now; a shared page counts once
   std::atomic<uint64_t> claimed_bytes{

@@ -47,6 +47,8 @@ inline constexpr uint32_t kDraftTokensMax = 64;  // of one choice in one step
 // One step and one pool.
 inline constexpr uint32_t kStepTokensMax = 1u << 16;
 inline constexpr uint32_t kSequencesMax = 4096;
+inline constexpr uint32_t kPrefixesKeptMax = 256;      // of a tenant, in one model
+inline constexpr uint32_t kPrefixesPublishedMax = 64;  // of a model
 inline constexpr uint32_t kContextMax = 1u << 24;
 inline constexpr uint32_t kPageTokensMax = 4096;
 inline constexpr uint32_t kPagesMax = 1u << 30;

@@ -52,12 +52,13 @@ void Engine::fail_begin(const std::shared_ptr<Request>& request, Status failure)
 
 Status Engine::place(Model& model, Request& request) {
   Session& session = *request.session;
+  session.history.reserve(model.context_max);
+  session.classes.reserve(kClassesKept);
+  if (request.params.conversation) MERRITT_CHECK(match_cache(model, request));
+  adopt_prefix(model, request);
   if (session.sequence == kv::SequenceId::kNone) {
     session.sequence = model.cache->create(session.tenant->kv_account(), next_seq_key_++);
-    session.history.reserve(model.context_max);
-    session.classes.reserve(kClassesKept);
   }
-  if (request.params.conversation) MERRITT_CHECK(match_cache(model, request));
   if (!request.choices.empty()) request.choices[0].sequence = session.sequence;
   request.first_position = session.length;
 
@@ -78,6 +79,7 @@ Status Engine::place(Model& model, Request& request) {
   submission.n = request.params.n;
   submission.deadline_ns = request.params.deadline_ns;
   submission.past = missing_past(model, session);
+  if (request.branch != 0) submission.prompt_split = request.branch - request.prompt_skip;
   if (eval) {
     submission.prompt_rows = scheduler::Rows::kAll;
     submission.prompt_chunk = request.params.eval.decode ? 1 : 0;

@@ -119,6 +119,10 @@ class Engine {
   Status close_session(const std::shared_ptr<Session>& session);
   Status truncate_session(const std::shared_ptr<Session>& session, uint32_t position);
   Result<std::shared_ptr<Session>> fork_session(const std::shared_ptr<Session>& session);
+  // What the session begins with of a prompt, in whole pages, is there for the prompts of every tenant of the model for
+  // as long as the session's tenant lives; the number of tokens. Waits. kPermissionDenied: its limits do not say
+  // publishes; kFailedPrecondition: a request runs, or PrefixCache::publish has a reason.
+  Result<uint32_t> publish_prefix(const std::shared_ptr<Session>& session);
 
   // ---- requests (engine/submit.cpp)
   // What is decided without looking at the prompt: the session is claimed, the tenant's quota taken.
@@ -199,6 +203,11 @@ class Engine {
   Status place(Model& model, Request& request);
   bool make_choices(Model& model, const scheduler::BatchPlan& plan);
   Status match_cache(Model& model, Request& request);
+  // ---- beginnings that prompts have in common (engine/prefixes.cpp)
+  void adopt_prefix(Model& model, Request& request);
+  static void give_up_prefix(Request& request) noexcept;
+  void keep_prefix(Model& model, const Request& request, const scheduler::Run& run) noexcept;
+  void trim_prefixes(const tenant::Tenant& tenant);
   // ---- sessions whose pages were taken back (engine/cold.cpp)
   void take_back(Model& model, const scheduler::BatchPlan& plan);
   static void note_class(Session& session, kv::TokenClass token_class, uint32_t n_tokens);

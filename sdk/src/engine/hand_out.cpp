@@ -54,6 +54,7 @@ void Engine::hand_out_prompt(Model& model, Request& request, const scheduler::Ru
     }
     return;
   }
+  keep_prefix(model, request, run);
   if (!run.last_of_prompt || !fork_samples(model, request)) return;
   for (Draw& draw : draws) {
     if (!draw.drawn.ok()) return fail_request(model, run.request, std::move(draw.drawn).status());

@@ -102,6 +102,7 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   }
   const std::vector<kv::GroupShape> shapes = model->compiled->group_shapes();
   MERRITT_TRY(model->cache, kv::Cache::make(shapes, *model->compiled));
+  model->prefixes = std::make_unique<PrefixCache>(*model->cache);
   scheduler::Limits limits;
   limits.step_tokens_max = options.compile.step_tokens_max;
   limits.sequences_max = options.compile.sequences_max;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/compiled_model.hpp"
+#include "engine/prefix_cache.hpp"
 #include "engine/request.hpp"
 #include "kv/cache.hpp"
 #include "model/model_file.hpp"
@@ -47,6 +48,7 @@ class Model {
   // Step thread.
   std::unique_ptr<CompiledModel> compiled;
   std::unique_ptr<kv::Cache> cache;
+  std::unique_ptr<PrefixCache> prefixes;
   std::unique_ptr<scheduler::Scheduler> scheduler;
   std::unordered_map<uint64_t, std::shared_ptr<Request>> requests;  // by request id
   uint32_t program_rebuilds = 0;

@@ -96,6 +96,8 @@ class Request : public std::enable_shared_from_this<Request> {
   std::vector<Choice> choices;
   uint32_t first_position = 0;  // of the tokens to run, in the session's history
   uint32_t prompt_skip = 0;     // of params.prompt, what the session's cache held already
+  bool adopted = false;         // which is somebody's beginning, taken for this request
+  uint32_t branch = 0;          // a length of the prompt at which others go on differently; 0 = none is known
   uint32_t prompt_run = 0;      // of what has to be run, what was, each token once
   uint32_t max_new_tokens = 0;  // max_tokens, or what the context has room for
   uint32_t eval_rows = 0;       // rows of logits handed out

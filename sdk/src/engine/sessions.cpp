@@ -25,6 +25,7 @@ Status Engine::close_tenant(const std::shared_ptr<tenant::Tenant>& tenant) {
         if (request->session->tenant == tenant) running.push_back(request);
       }
       for (const auto& request : running) finish_request(*model, *request, FinishReason::kCancelled, Status());
+      model->prefixes->forget(tenant->id());
     }
     return {};
   });

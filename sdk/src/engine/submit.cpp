@@ -37,9 +37,10 @@ Status make_choices_of(const Model& model, Request& request, const sampling::Row
   const RequestParams& params = request.params;
   const Session& session = *request.session;
   // A text that begins here begins without the blank SentencePiece puts before a text.
-  const bool start_of_text = (params.conversation || session.length == 0) &&
-                             std::all_of(params.prompt.begin(), params.prompt.end(),
-                                         [&](int32_t id) { return model.tokenizer->is_special(id); });
+  const uint32_t before =
+      request.first_position - request.prompt_skip;  // tokens of the history that are not the prompt's
+  const bool start_of_text = before == 0 && std::all_of(params.prompt.begin(), params.prompt.end(),
+                                                        [&](int32_t id) { return model.tokenizer->is_special(id); });
   // What min_tokens forbids is what would end the generation.
   std::vector<int32_t> end_tokens = params.stop_tokens;
   end_tokens.insert(end_tokens.end(), model.tokenizer->eog_ids().begin(), model.tokenizer->eog_ids().end());
@@ -48,7 +49,7 @@ Status make_choices_of(const Model& model, Request& request, const sampling::Row
     MERRITT_TRY(choice.sampler, sampling::Sampler::create(params.sampling, model.file->info.vocabulary, end_tokens, c,
                                                           model.context_max, kernels));
     if (params.speculate_max != 0) {
-      const size_t history_max = session.length + params.prompt.size() + request.max_new_tokens;
+      const size_t history_max = before + params.prompt.size() + request.max_new_tokens;
       choice.lookup = std::make_unique<sampling::PromptLookup>(static_cast<uint32_t>(history_max));
       choice.draft.reserve(params.speculate_max);
     }
@@ -56,7 +57,7 @@ Status make_choices_of(const Model& model, Request& request, const sampling::Row
       choice.sampler->accept_prompt(id);
       if (choice.lookup != nullptr) choice.lookup->append(id);
     };
-    if (!params.conversation) std::for_each(session.history.begin(), session.history.end(), accept_prompt);
+    std::for_each(session.history.begin(), session.history.begin() + before, accept_prompt);
     std::for_each(params.prompt.begin(), params.prompt.end(), accept_prompt);
     if (c != 0) choice.run.reserve(request.max_new_tokens);
     choice.detokenizer = std::make_unique<tokens::Detokenizer>(*model.tokenizer, params.echo_special, start_of_text);

@@ -37,7 +37,9 @@ Result<std::shared_ptr<tenant::Tenant>> Engine::create_tenant(std::string_view n
 
 Status Engine::set_limits(tenant::Tenant& tenant, const tenant::TenantLimits& limits) {
   if (tenant.closed()) return Status(Code::kNotFound, "the tenant was destroyed");
-  return tenants_.set_limits(tenant, limits, kv_capacity(), now_ns());
+  MERRITT_CHECK(tenants_.set_limits(tenant, limits, kv_capacity(), now_ns()));
+  trim_prefixes(tenant);
+  return {};
 }
 
 std::string Engine::usage_text(UsageFormat format) const {

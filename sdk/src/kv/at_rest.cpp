@@ -36,6 +36,13 @@ void Cache::leave_rest(Sequence& s) {
   s.before = s.after = nullptr;
 }
 
+void Cache::touch(SequenceId sequence) {
+  Sequence* s = find(sequence);
+  if (s == nullptr || !s->at_rest) return;
+  leave_rest(*s);
+  note_rest(*s);
+}
+
 void Cache::owners_at_rest(std::vector<Rest>* out) const {
   out->clear();
   for (const auto& owner : owners_) {

@@ -2,7 +2,9 @@
 #include "kv/cache.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
+#include <utility>
 
 #include "base/checked.hpp"
 
@@ -90,6 +92,11 @@ Cache::Owner* Cache::owner_of(const std::shared_ptr<KvAccount>& account) {
   return owners_.back().get();
 }
 
+void Cache::forget_if_gone(const Owner* owner) {
+  if (owner->sequences != 0 || owner->pages != 0) return;
+  std::erase_if(owners_, [owner](const auto& other) { return other.get() == owner; });
+}
+
 SequenceId Cache::create(std::shared_ptr<KvAccount> account, uint64_t seq_key) {
   return take_slot(std::move(account), seq_key);
 }
@@ -109,10 +116,8 @@ void Cache::release(SequenceId sequence) {
     (void)pools_[g].wipe(s->account->tenant);
   }
   book(*s);
-  if (--s->owner->sequences == 0) {
-    std::erase_if(owners_, [s](const auto& owner) { return owner.get() == s->owner; });
-  }
-  s->owner = nullptr;
+  --s->owner->sequences;
+  forget_if_gone(std::exchange(s->owner, nullptr));
   s->account.reset();
   s->live = false;
   free_slots_.push_back(static_cast<uint32_t>((static_cast<uint64_t>(sequence) & UINT32_MAX) - 1));
@@ -248,6 +253,15 @@ uint32_t Cache::lowest_truncation(SequenceId sequence) const {
   return std::min(lowest, s->length);
 }
 
+void Cache::cut_classes(Sequence& s, uint32_t position) {
+  uint32_t kept = 0;
+  for (ClassRun& run : s.classes) {
+    run.n_tokens = std::min(run.n_tokens, position - kept);
+    kept += run.n_tokens;
+  }
+  while (!s.classes.empty() && s.classes.back().n_tokens == 0) s.classes.pop_back();
+}
+
 Status Cache::truncate(SequenceId sequence, uint32_t position) {
   Sequence* s = find(sequence);
   if (s == nullptr) return unknown();
@@ -264,13 +278,7 @@ Status Cache::truncate(SequenceId sequence, uint32_t position) {
   }
   s->length = position;
   s->reservation = {};
-  uint32_t kept = 0;
-  for (size_t i = 0; i < s->classes.size(); ++i) {
-    ClassRun& run = s->classes[i];
-    run.n_tokens = std::min(run.n_tokens, position - kept);
-    kept += run.n_tokens;
-  }
-  while (!s->classes.empty() && s->classes.back().n_tokens == 0) s->classes.pop_back();
+  cut_classes(*s, position);
   for (uint32_t g = 0; g < n_groups(); ++g) {
     Table& table = s->tables[g];
     table.most = 0;
@@ -340,6 +348,72 @@ Status Cache::copy_tables(Sequence& from, Sequence& to) {
     MERRITT_CHECK(verbs_.copy(g, source.pages.back(), table.pages.back(), from.length % pools_[g].shape().page_tokens));
   }
   return {};
+}
+
+// ---- Sharing a beginning
+
+uint32_t Cache::alignment() const {
+  uint64_t tokens = 1;
+  for (const PagePool& pool : pools_) tokens = std::lcm(tokens, uint64_t{pool.shape().page_tokens});
+  return static_cast<uint32_t>(std::min<uint64_t>(tokens, UINT32_MAX));
+}
+
+uint32_t Cache::shareable(SequenceId sequence, uint32_t most) const {
+  const Sequence* s = find(sequence);
+  if (s == nullptr || s->prepared != 0) return 0;
+  const uint32_t end = std::min(most, s->length) / alignment() * alignment();
+  // A window asks for the tokens before the end: what holds for one position holds for all behind it.
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    const uint32_t first = first_visible(shape.window, end);
+    if (first < end && first / shape.page_tokens < s->tables[g].base) return 0;
+  }
+  return end;
+}
+
+Result<SequenceId> Cache::share(SequenceId from_id, uint32_t n_tokens, std::shared_ptr<KvAccount> account,
+                                uint64_t seq_key) {
+  const Sequence* from = find(from_id);
+  if (from == nullptr) return unknown();
+  if (n_tokens == 0 || n_tokens > from->length || n_tokens % alignment() != 0) {
+    return Status(Code::kInvalidArgument, "cannot share " + std::to_string(n_tokens) + " tokens of " +
+                                              std::to_string(from->length) + "; pages end at multiples of " +
+                                              std::to_string(alignment()));
+  }
+  if (shareable(from_id, n_tokens) != n_tokens) {
+    return Status(Code::kFailedPrecondition,
+                  "layers with a window have dropped what a token at " + std::to_string(n_tokens) + " would see");
+  }
+  Change change{};
+  GroupPages base{}, end{};
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    base[g] = first_visible(shape.window, n_tokens) / shape.page_tokens;
+    end[g] = n_tokens / shape.page_tokens;
+    if (shape.window != 0) change[g] = end[g] - base[g];
+  }
+  MERRITT_CHECK(check_room(*account, change, {}));
+  const SequenceId id = take_slot(std::move(account), seq_key);
+  Sequence& to = *find(id);
+  try {
+    to.classes.assign(from->classes.begin(), from->classes.end());
+    for (uint32_t g = 0; g < n_groups(); ++g) to.tables[g].pages.reserve(end[g] - base[g]);
+  } catch (...) {
+    release(id);
+    throw;
+  }
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    const Table& source = from->tables[g];
+    to.tables[g].base = base[g];
+    for (uint32_t page = base[g]; page < end[g]; ++page) {
+      to.tables[g].pages.push_back(source.pages[page - source.base]);
+      pools_[g].share(to.tables[g].pages.back());
+    }
+  }
+  to.length = n_tokens;
+  cut_classes(to, n_tokens);
+  book(to);
+  return id;
 }
 
 // ---- Queries

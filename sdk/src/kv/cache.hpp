@@ -9,7 +9,8 @@
 //   - claims: admitted sequences never run out. A group without a window keeps free pages >= the sum of what is
 //   promised
 //     but not yet allocated (shared pages count once). A windowed group keeps the sum of the largest table of each
-//     sequence <= n_pages (shared pages count for each holder, because each outlives them at its own time).
+//     sequence <= n_pages (shared pages count for each holder, because each outlives them at its own time);
+//   - a page is on the account of who took it until nobody names it, also when only others do (share()).
 #pragma once
 
 #include <array>
@@ -67,6 +68,17 @@ class Cache {
   // A second sequence with the same tokens: full pages shared, the open tail copied. Takes one of the forks reserved by
   // `sequence` when there are any; else kOverloaded or kQuotaExceeded when the pages are not to be had.
   Result<SequenceId> fork(SequenceId sequence, uint64_t seq_key = 0);
+  // A sequence of `account`'s that begins with the first n_tokens of `from`: their pages are shared, none is copied.
+  // The account may be another one; a page is on the account of who allocated it for as long as anybody names it.
+  // kInvalidArgument: n_tokens is more than there is, or ends within a page (see alignment());
+  // kFailedPrecondition: a windowed group has dropped what a token behind them would see; kOverloaded,
+  // kQuotaExceeded: a windowed group has no room for another holder.
+  Result<SequenceId> share(SequenceId from, uint32_t n_tokens, std::shared_ptr<KvAccount> account,
+                           uint64_t seq_key = 0);
+  // A multiple of it ends a page in every group.
+  uint32_t alignment() const;
+  // Of the positions up to `most`, the last one that share() takes but for room; 0 = none.
+  uint32_t shareable(SequenceId sequence, uint32_t most) const;
   // Zeroes the pages that nobody else names, and frees them. Never fails: a page whose zeroing fails is zeroed before
   // its next use.
   void release(SequenceId sequence);
@@ -110,6 +122,8 @@ class Cache {
   uint64_t rest_of_owner(SequenceId sequence) const;
   // The owner's sequence that has been at rest for longest, or for longest after `after`; kNone = no more.
   SequenceId next_at_rest(const KvAccount& account, SequenceId after) const;
+  // As if it had come to rest now.
+  void touch(SequenceId sequence);
   // The lowest position whose truncation gives back no more than so many bytes; length() = there is none.
   uint32_t position_within(SequenceId sequence, uint64_t bytes) const;
 
@@ -146,6 +160,7 @@ class Cache {
     std::shared_ptr<KvAccount> account;
     uint64_t claimed_bytes = 0;
     uint32_t sequences = 0;
+    uint64_t pages = 0;  // on its account, perhaps named by sequences of others only
     uint64_t rest_bytes = 0;
     Sequence *first_at_rest = nullptr, *last_at_rest = nullptr;  // in the order in which they came to rest
   };
@@ -172,7 +187,9 @@ class Cache {
   Sequence* find(SequenceId id) const;
   SequenceId take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key);
   Owner* owner_of(const std::shared_ptr<KvAccount>& account);
-  static void claim(Sequence& s, uint64_t more_bytes);  // a difference: it may wrap
+  Owner& owner_of_page(const Sequence& s, uint32_t group, uint32_t page) const;
+  void forget_if_gone(const Owner* owner);
+  static void claim(Owner& owner, uint64_t more_bytes);  // a difference: it may wrap
 
   bool tail_is_shared(const Sequence& s, uint32_t group) const;
   uint64_t pages_with_forks(const Reservation& r, const GroupPages& most, uint32_t group) const;
@@ -190,6 +207,7 @@ class Cache {
   Status allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out);
   bool drop(Sequence& s, uint32_t group, uint32_t page);
   void drop_tail(Sequence& s, uint32_t group);  // the pages past length
+  static void cut_classes(Sequence& s, uint32_t position);
   void drop_behind_window(Sequence& s);
   Status own_tail(Sequence& s, uint32_t group);
   Status grow(Sequence& s, uint32_t group, uint32_t end);
@@ -200,7 +218,7 @@ class Cache {
   PageVerbs& verbs_;
   std::vector<std::unique_ptr<Sequence>> slots_;
   std::vector<uint32_t> free_slots_;
-  std::vector<std::unique_ptr<Owner>> owners_;  // with sequences
+  std::vector<std::unique_ptr<Owner>> owners_;  // with sequences or pages
   std::vector<uint32_t> scratch_;               // one page
   uint32_t n_sequences_ = 0;
   uint64_t rest_bytes_ = 0;

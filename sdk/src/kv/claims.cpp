@@ -163,9 +163,9 @@ Status Cache::check_room(const KvAccount& account, const Change& change, const G
                                           " bytes; with this it would need " + std::to_string(claimed));
 }
 
-void Cache::claim(Sequence& s, uint64_t more_bytes) {
-  s.account->claimed_bytes.fetch_add(more_bytes, std::memory_order_relaxed);
-  s.owner->claimed_bytes += more_bytes;
+void Cache::claim(Owner& owner, uint64_t more_bytes) {
+  owner.account->claimed_bytes.fetch_add(more_bytes, std::memory_order_relaxed);
+  owner.claimed_bytes += more_bytes;
 }
 
 void Cache::book(Sequence& s) {
@@ -174,7 +174,7 @@ void Cache::book(Sequence& s) {
     const uint32_t claim = claim_of(s, g, table.pages.size(), tail_is_shared(s, g));
     // Unsigned differences wrap and add up to the right sum.
     claims_[g] += uint64_t{claim} - table.claim;
-    this->claim(s, (uint64_t{claim} - table.claim) * pools_[g].shape().page_bytes);
+    this->claim(*s.owner, (uint64_t{claim} - table.claim) * pools_[g].shape().page_bytes);
     table.claim = claim;
   }
   note_rest(s);
@@ -184,14 +184,29 @@ void Cache::book(Sequence& s) {
 Status Cache::allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out) {
   const GroupShape& shape = pools_[group].shape();
   MERRITT_CHECK(pools_[group].allocate(*s.account, n, out));
-  if (shape.window == 0) claim(s, n * shape.page_bytes);
+  s.owner->pages += n;
+  if (shape.window == 0) claim(*s.owner, n * shape.page_bytes);
   return {};
 }
 
+Cache::Owner& Cache::owner_of_page(const Sequence& s, uint32_t group, uint32_t page) const {
+  const KvAccount* const account = pools_[group].account(page);
+  if (account == s.account.get()) return *s.owner;
+  return **std::find_if(owners_.begin(), owners_.end(),
+                        [account](const auto& owner) { return owner->account.get() == account; });
+}
+
+// Whoever was the last to name it, it comes off the account that it is on.
 bool Cache::drop(Sequence& s, uint32_t group, uint32_t page) {
+  Owner& owner = owner_of_page(s, group, page);
   if (!pools_[group].drop(page)) return false;
   const GroupShape& shape = pools_[group].shape();
-  if (shape.window == 0) claim(s, uint64_t{0} - shape.page_bytes);
+  if (shape.window == 0) claim(owner, uint64_t{0} - shape.page_bytes);
+  --owner.pages;
+  if (&owner != s.owner) {  // who would have zeroed it may be gone
+    (void)pools_[group].wipe(owner.account->tenant);
+    forget_if_gone(&owner);
+  }
   return true;
 }
 

@@ -41,6 +41,7 @@ class PagePool {
   uint32_t free_pages() const { return static_cast<uint32_t>(free_.size()); }
   uint32_t references(uint32_t page) const { return pages_[page].references; }
   TenantId owner(uint32_t page) const;
+  const KvAccount* account(uint32_t page) const { return pages_[page].account; }  // null = free
 
   // Appends n pages with one reference each to *out, or changes nothing: kOverloaded when they are not there, else the
   // failure of the zero verb. *out needs the capacity.

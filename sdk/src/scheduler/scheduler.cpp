@@ -91,7 +91,9 @@ Status Scheduler::submit(const Submission& submission) {
   state->keep = submission.tenant->shared_from_this();
   state->order = next_order_++;
   state->segments = submission.past;
-  state->segments.push_back({submission.prompt_class, submission.prompt_tokens});
+  const uint32_t split = std::min(submission.prompt_split, submission.prompt_tokens);
+  if (split != 0) state->segments.push_back({submission.prompt_class, split});
+  state->segments.push_back({submission.prompt_class, submission.prompt_tokens - split});
   for (const kv::ClassRun& run : submission.past) state->past_tokens += run.n_tokens;
   state->s.prompt_tokens += state->past_tokens;
   state->choices.resize(submission.n);

@@ -63,6 +63,7 @@ struct Submission {
   uint64_t deadline_ns = 0;          // 0 = none
   Rows prompt_rows = Rows::kLast;
   kv::TokenClass prompt_class = kv::TokenClass::kPrompt;
+  uint32_t prompt_split = 0;            // a step ends when so many of prompt_tokens are in; 0 = nowhere
   uint32_t prompt_chunk = 0;            // most prompt tokens in one step; 0 = the limit
   std::vector<kv::ClassRun> past = {};  // tokens of the sequence that are not cached (any more): run before the prompt
 };

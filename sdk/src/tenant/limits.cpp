@@ -41,6 +41,9 @@ Result<TenantLimits> checked_limits(TenantLimits limits) {
     return invalid_pair("kv_bytes_burst", limits.kv_bytes_burst, "with it no number holds kv_bytes_max, which",
                         limits.kv_bytes_max);
   }
+  if (limits.kv_bytes_max != 0 && limits.prefix_bytes_max > limits.kv_bytes_max) {
+    return invalid_pair("prefix_bytes_max", limits.prefix_bytes_max, "kv_bytes_max", limits.kv_bytes_max);
+  }
   if (limits.requests_per_second == 0 && limits.requests_burst != 0) {
     return invalid_pair("requests_burst", limits.requests_burst, "requests_per_second", 0);
   }

@@ -76,6 +76,7 @@ void Tenant::apply_limits(TenantLimits limits, uint64_t now_ns) {
   account_->limit_bytes.store(limits_.kv_bytes_max, std::memory_order_relaxed);
   account_->floor_bytes.store(limits_.kv_bytes_floor, std::memory_order_relaxed);
   account_->burst_bytes.store(limits_.kv_bytes_burst, std::memory_order_relaxed);
+  account_->prefix_bytes.store(limits_.prefix_bytes_max, std::memory_order_relaxed);
 }
 
 void Tenant::accept() {

@@ -5,6 +5,8 @@
 
 #include <map>
 #include <random>
+#include <set>
+#include <unordered_set>
 
 #include "tests/sdk/kv/page_store.hpp"
 
@@ -41,11 +43,12 @@ class World {
     if (sequences_.empty() || (what < 4 && sequences_.size() < 24)) return create();
     Naive& s = sequences_[pick(static_cast<uint32_t>(sequences_.size()))];
     if (what < 60) {
-      for (uint32_t n = 1 + pick(6); n != 0 && !testing::Test::HasFatalFailure(); --n) append(s);
+      for (uint32_t n = 1 + pick(6); n != 0 && !testing::Test::HasFatalFailure(); --n) append(s), note_owners();
       return;
     }
     if (what < 72) return truncate(s);
     if (what < 77 && sequences_.size() < 24) return fork(s);
+    if (what < 82 && sequences_.size() < 24) return share(s);
     if (what < 90) return reserve(s);
     if (what < 91) return unreserve(s);
     if (what < 98) return release(s);
@@ -55,33 +58,37 @@ class World {
 
   void check_all() {
     std::array<std::map<uint32_t, uint32_t>, kMaxGroups> references;
-    std::array<std::map<uint32_t, uint32_t>, kMaxGroups> owner;
+    std::array<std::set<uint32_t>, kMaxGroups> named_by_owner;
+    const auto& owner = owner_;
     for (const Naive& s : sequences_) {
       check(s);
       for (uint32_t g = 0; g < shapes_.size(); ++g) {
         for (const uint32_t page : cache_->pages(s.id, g).pages) {
           ++references[g][page];
-          const auto [at, fresh] = owner[g].try_emplace(page, s.tenant);
-          ASSERT_EQ(at->second, s.tenant) << "a page in two tenants' tables";
+          if (owner[g].at(page) == s.tenant) named_by_owner[g].insert(page);
         }
       }
     }
     check_rest();
-    std::map<uint32_t, uint64_t> held;
+    std::map<uint32_t, uint64_t> held, claimed;
     for (uint32_t g = 0; g < shapes_.size(); ++g) {
       const PagePool& pool = cache_->pool(g);
       ASSERT_EQ(pool.free_pages() + references[g].size(), shapes_[g].n_pages) << "a page leaked";
       for (uint32_t page = 0; page < shapes_[g].n_pages; ++page) {
         const auto named = references[g].find(page);
         ASSERT_EQ(pool.references(page), named == references[g].end() ? 0 : named->second);
-        ASSERT_EQ(static_cast<uint32_t>(pool.owner(page)), named == references[g].end() ? 0 : owner[g][page]);
-        if (named != references[g].end()) held[owner[g][page]] += shapes_[g].page_bytes;
+        ASSERT_EQ(static_cast<uint32_t>(pool.owner(page)), owner[g].at(page));
+        if (named == references[g].end()) continue;
+        const uint32_t tenant = owner[g].at(page);
+        held[tenant] += shapes_[g].page_bytes;
+        // Whoever holds a page of a windowed group claims it: others may be the last ones to.
+        if (shapes_[g].window == 0 || named_by_owner[g].contains(page)) claimed[tenant] += shapes_[g].page_bytes;
       }
     }
     for (uint32_t t = 1; t <= 3; ++t) {
       const KvAccount& account = *accounts_[t - 1];
       ASSERT_EQ(account.held_bytes, held[t]);
-      ASSERT_GE(account.claimed_bytes, held[t]);
+      ASSERT_GE(account.claimed_bytes, claimed[t]);
       if (account.limit_bytes != 0) {
         ASSERT_LE(account.claimed_bytes, account.limit_bytes);
       }
@@ -126,6 +133,7 @@ class World {
   void release_all() {
     store_.fail_every = 0;
     while (!sequences_.empty()) release(sequences_.back());
+    note_owners();
     check_all();
     for (const auto& account : accounts_) EXPECT_EQ(account->claimed_bytes, 0u);
     create();  // one more append and release of every tenant wipes what failed to be zeroed
@@ -139,7 +147,23 @@ class World {
     }
   }
 
+  // Whose a page is, is settled when it is taken, and stays so for as long as anybody names it.
+  void note_owners() {
+    for (uint32_t g = 0; g < shapes_.size(); ++g) {
+      owner_[g].resize(shapes_[g].n_pages);
+      for (uint32_t page = 0; page < owner_[g].size(); ++page) {
+        if (cache_->pool(g).references(page) == 0) owner_[g][page] = 0;
+      }
+      for (const Naive& s : sequences_) {
+        for (const uint32_t page : cache_->pages(s.id, g).pages) {
+          if (owner_[g][page] == 0) owner_[g][page] = s.tenant;
+        }
+      }
+    }
+  }
+
   uint64_t copies() const { return store_.copies; }
+  uint64_t shared_by_two() const { return shared_by_two_; }
   uint64_t refusals() const { return refusals_; }
   uint64_t reserved_appends() const { return reserved_appends_; }
 
@@ -194,7 +218,8 @@ class World {
       ASSERT_EQ(cache_->pool(g).references(page), 1u) << "a shared page is written";
       for (uint32_t t = 0; t < page_tokens; ++t) {
         const uint64_t before = store_.at(g, page, t);
-        ASSERT_TRUE(before == 0 || before >> 48 == s.tenant) << "another tenant's bytes in a fresh page";
+        ASSERT_TRUE(before == 0 || before >> 48 == s.tenant || given_[s.tenant].contains(before))
+            << "another tenant's bytes in a fresh page";
       }
       store_.at(g, page, static_cast<uint32_t>(position % page_tokens)) = fresh[i];
     }
@@ -242,6 +267,43 @@ class World {
     if (s.reservation.forks != 0) {
       copy.reservation = {.max_length = s.reservation.max_length, .chunk = s.reservation.chunk};
       --s.reservation.forks;
+    }
+    check(s);
+    sequences_.push_back(copy);
+    check(sequences_.back());
+  }
+
+  // Perhaps with another tenant, which may see these tokens from then on.
+  void share(Naive& s) {
+    const uint32_t length = static_cast<uint32_t>(s.tokens.size()), tenant = 1 + pick(3);
+    const uint32_t n = pick(3) == 0 ? pick(length + 3) : cache_->shareable(s.id, length - std::min(length, pick(6)));
+    bool possible = n != 0 && n <= length && n % cache_->alignment() == 0;
+    ASSERT_EQ(cache_->alignment(), 8u);
+    for (uint32_t g = 0; possible && g < shapes_.size(); ++g) {
+      // By definition: what a token at n sees before it must lie in pages that the table still has.
+      const uint32_t first = first_visible(shapes_[g], n);
+      if (first < n && first / shapes_[g].page_tokens < cache_->pages(s.id, g).base) possible = false;
+    }
+    auto shared = cache_->share(s.id, n, accounts_[tenant - 1]);
+    if (!shared.ok()) {
+      const Code code = shared.status().code();
+      if (!possible) {
+        ASSERT_TRUE(code == Code::kInvalidArgument || code == Code::kFailedPrecondition) << shared.status().message();
+      } else {
+        ASSERT_TRUE(refused(shared.status())) << shared.status().message();
+      }
+      return check(s);
+    }
+    ASSERT_TRUE(possible);
+    Naive copy = s;
+    copy.id = *shared;
+    copy.tenant = tenant;
+    copy.tokens.resize(n);
+    copy.classes.resize(n);
+    copy.reservation = {};
+    if (tenant != s.tenant) {
+      given_[tenant].insert(copy.tokens.begin(), copy.tokens.end());
+      ++shared_by_two_;
     }
     check(s);
     sequences_.push_back(copy);
@@ -319,6 +381,9 @@ class World {
   std::unique_ptr<Cache> cache_;
   std::vector<std::shared_ptr<KvAccount>> accounts_;
   std::vector<Naive> sequences_;
+  std::array<std::vector<uint32_t>, kMaxGroups> owner_;  // of each page; 0 = nobody names it
+  std::array<std::unordered_set<uint64_t>, 4> given_;    // to each tenant by others
+  uint64_t shared_by_two_ = 0;
   uint64_t content_ = 0, refusals_ = 0, reserved_appends_ = 0;
 };
 
@@ -327,10 +392,12 @@ void run_world(uint64_t seed, uint32_t fail_every, uint32_t n_operations) {
   for (uint32_t i = 0; i < n_operations && !testing::Test::HasFatalFailure(); ++i) {
     SCOPED_TRACE("seed " + std::to_string(seed) + " operation " + std::to_string(i));
     world.step();
+    world.note_owners();
     if (i % 8 == 0) world.check_all();
   }
   if (testing::Test::HasFatalFailure()) return;
   world.release_all();
+  EXPECT_GT(world.shared_by_two(), 5u);
   EXPECT_GT(world.copies(), 100u);  // the trace went where it hurts
   EXPECT_GT(world.refusals(), 100u);
   EXPECT_GT(world.reserved_appends(), 1000u);

@@ -217,6 +217,58 @@ TEST(Cache, ADestroyedCacheLeavesNothingOnTheAccount) {
   EXPECT_EQ(account->held_bytes, 0u);
 }
 
+// Another tenant's sequence begins with the pages of the first: nothing is copied, each page stays on the account it is
+// on until nobody names it, whoever that is, and is zeroed then.
+TEST(Cache, ASharedBeginningStaysOnTheAccountOfWhoMadeIt) {
+  Fixture f({kGlobal});
+  const auto other = std::make_shared<KvAccount>(TenantId{2}, 0);
+  const SequenceId a = f.cache->create(f.account);
+  f.append(a, 10);
+  EXPECT_EQ(f.cache->share(a, 9, other).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(f.cache->share(a, 12, other).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(f.cache->shareable(a, 100), 8u);
+  const SequenceId b = *f.cache->share(a, 8, other);
+  EXPECT_EQ(f.store.copies, 0u);
+  EXPECT_EQ(f.cache->pool(0).free_pages(), 5u);
+  EXPECT_EQ(other->claimed_bytes, 0u);
+  f.append(b, 1);
+  EXPECT_EQ(other->claimed_bytes, 100u);
+  f.store.at(0, f.cache->pages(b, 0).pages[0], 0) = 7;
+  f.cache->release(a);
+  EXPECT_EQ(f.account->held_bytes, 200u) << "somebody names them still";
+  EXPECT_EQ(f.account->claimed_bytes, 200u);
+  EXPECT_EQ(f.store.at(0, f.cache->pages(b, 0).pages[0], 0), 7u);
+  f.account.reset();
+  f.cache->release(b);
+  EXPECT_EQ(other->claimed_bytes, 0u);
+  EXPECT_EQ(f.cache->pool(0).free_pages(), 8u);
+  for (const uint64_t token : f.store.content[0]) EXPECT_EQ(token, 0u);
+}
+
+// What a token behind the beginning sees must be there.
+TEST(Cache, ABeginningBehindAWindowIsNotShared) {
+  Fixture f({kGlobal, {.window = 5, .page_tokens = 4, .n_pages = 8, .page_bytes = 1}});
+  const SequenceId a = f.cache->create(f.account);
+  f.append(a, 14);  // pages of the second group begin at 8: the token at 12 sees 8.., that at 8 sees 4..
+  EXPECT_EQ(f.cache->share(a, 8, f.account).status().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(f.cache->shareable(a, 11), 0u);
+  EXPECT_EQ(f.cache->shareable(a, 14), 12u);
+  const SequenceId b = *f.cache->share(a, 12, f.account);
+  EXPECT_EQ(f.cache->pages(b, 1).base, 2u);
+  EXPECT_EQ(f.cache->pages(b, 1).pages.size(), 1u);
+}
+
+TEST(Cache, ATouchedSequenceHasComeToRestLast) {
+  Fixture f({kGlobal});
+  const SequenceId a = f.cache->create(f.account), b = f.cache->create(f.account);
+  f.append(a, 4);
+  f.append(b, 4);
+  EXPECT_EQ(f.cache->next_at_rest(*f.account, SequenceId::kNone), a);
+  f.cache->touch(a);
+  EXPECT_EQ(f.cache->next_at_rest(*f.account, SequenceId::kNone), b);
+  EXPECT_EQ(f.cache->next_at_rest(*f.account, b), a);
+}
+
 TEST(Cache, AModelWithoutGroupsOnlyCounts) {
   Fixture f({});
   const SequenceId a = f.cache->create(f.account);

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/prefix_cache.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "base/limits.hpp"
+
+namespace merritt::engine {
+namespace {
+
+// Neighbours looked at on each side: the nearest has most in common, and may have lost its pages.
+constexpr int kNeighbours = 4;
+
+uint32_t common(std::span<const int32_t> a, std::span<const int32_t> b) {
+  const size_t most = std::min(a.size(), b.size());
+  return static_cast<uint32_t>(std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(most), b.begin()).first -
+                               a.begin());
+}
+
+}  // namespace
+
+PrefixCache::Hit PrefixCache::find(TenantId tenant, std::span<const int32_t> prompt) {
+  Hit best;
+  Entry* used = nullptr;
+  if (prompt.size() <= 1) return best;
+  prompt = prompt.first(prompt.size() - 1);
+  look_on(published_, prompt, &best, &used);
+  if (const auto own = own_.find(tenant); own != own_.end()) look_on(own->second, prompt, &best, &used);
+  if (used != nullptr) {
+    used->used = ++clock_;
+    cache_.touch(used->sequence);
+  }
+  return best;
+}
+
+void PrefixCache::look_on(Shelf& shelf, std::span<const int32_t> prompt, Hit* best, Entry** used) {
+  const auto look = [&](Shelf::value_type& entry) {
+    const uint32_t same = common(entry.first, prompt);
+    best->branch = std::max(best->branch, same / cache_.alignment() * cache_.alignment());
+    const uint32_t tokens = cache_.shareable(entry.second.sequence, same);
+    if (tokens <= best->tokens) return;
+    best->tokens = tokens;
+    best->sequence = entry.second.sequence;
+    *used = &entry.second;
+  };
+  const auto at = shelf.lower_bound(prompt);
+  auto next = at, before = at;
+  for (int i = 0; i < kNeighbours && next != shelf.end(); ++i, ++next) look(*next);
+  for (int i = 0; i < kNeighbours && before != shelf.begin(); ++i) look(*--before);
+}
+
+// end() and why, when there is no room.
+PrefixCache::Shelf::iterator PrefixCache::insert(Shelf& shelf, std::span<const int32_t> tokens, kv::SequenceId from,
+                                                 const std::shared_ptr<KvAccount>& account, uint64_t seq_key,
+                                                 Status* why) {
+  const auto [entry, fresh] = shelf.try_emplace(std::vector<int32_t>(tokens.begin(), tokens.end()));
+  try {
+    auto shared = cache_.share(from, static_cast<uint32_t>(tokens.size()), account, seq_key);
+    if (shared.ok()) {
+      entry->second = {.sequence = *shared, .tenant = account->tenant, .used = ++clock_};
+      return entry;
+    }
+    *why = std::move(shared).status();
+  } catch (...) {
+    shelf.erase(entry);
+    throw;
+  }
+  shelf.erase(entry);
+  return shelf.end();
+}
+
+void PrefixCache::erase(Shelf& shelf, Shelf::iterator entry) {
+  cache_.release(entry->second.sequence);
+  shelf.erase(entry);
+}
+
+void PrefixCache::keep(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens,
+                       kv::SequenceId sequence, uint64_t seq_key) {
+  const uint64_t bytes_max = account->prefix_bytes.load(std::memory_order_relaxed);
+  const uint32_t n = cache_.shareable(sequence, static_cast<uint32_t>(tokens.size()));
+  if (bytes_max == 0 || n == 0) return;
+  tokens = tokens.first(n);
+  Shelf& shelf = own_[account->tenant];
+  if (const auto known = shelf.find(tokens); known != shelf.end()) {
+    if (cache_.shareable(known->second.sequence, n) == n) {
+      known->second.used = ++clock_;
+      return cache_.touch(known->second.sequence);
+    }
+    erase(shelf, known);  // its pages were taken back
+  }
+  Status no_room;
+  if (insert(shelf, tokens, sequence, account, seq_key, &no_room) == shelf.end()) return;
+  trim(shelf, bytes_max);
+}
+
+Result<uint32_t> PrefixCache::publish(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens,
+                                      kv::SequenceId sequence, uint64_t seq_key) {
+  const uint32_t n = cache_.shareable(sequence, static_cast<uint32_t>(tokens.size()));
+  if (n == 0) {
+    return Status(Code::kFailedPrecondition,
+                  "the session begins with " + std::to_string(tokens.size()) + " tokens of a prompt, of which " +
+                      std::to_string(cache_.length(sequence)) + " are in the cache; whole pages of " +
+                      std::to_string(cache_.alignment()) +
+                      " can be published, which no layer with a window has dropped");
+  }
+  tokens = tokens.first(n);
+  if (published_.contains(tokens)) return n;
+  if (published_.size() >= limits::kPrefixesPublishedMax) {
+    return Status(Code::kFailedPrecondition, std::to_string(published_.size()) +
+                                                 " prefixes of this model are published, as many as there may be; "
+                                                 "destroy a tenant that published some");
+  }
+  Status why;
+  const auto entry = insert(published_, tokens, sequence, account, seq_key, &why);
+  if (entry == published_.end()) return why;
+  cache_.end_growth(entry->second.sequence);  // promised, so never at rest
+  return n;
+}
+
+// Those without pages first, then the ones used least lately. A page that two entries share counts for both.
+void PrefixCache::trim(Shelf& shelf, uint64_t bytes_max) {
+  uint64_t bytes = 0;
+  for (auto entry = shelf.begin(); entry != shelf.end();) {
+    const auto next = std::next(entry);
+    const uint64_t own = cache_.bytes_claimed(entry->second.sequence);
+    if (own == 0) erase(shelf, entry);
+    bytes += own;
+    entry = next;
+  }
+  while (!shelf.empty() && (bytes > bytes_max || shelf.size() > limits::kPrefixesKeptMax)) {
+    const auto oldest = std::min_element(shelf.begin(), shelf.end(),
+                                         [](const auto& a, const auto& b) { return a.second.used < b.second.used; });
+    bytes -= cache_.bytes_claimed(oldest->second.sequence);
+    erase(shelf, oldest);
+  }
+}
+
+void PrefixCache::trim(const KvAccount& account) {
+  const auto own = own_.find(account.tenant);
+  if (own != own_.end()) trim(own->second, account.prefix_bytes.load(std::memory_order_relaxed));
+}
+
+void PrefixCache::forget(TenantId tenant) {
+  if (const auto own = own_.find(tenant); own != own_.end()) {
+    while (!own->second.empty()) erase(own->second, own->second.begin());
+    own_.erase(own);
+  }
+  for (auto entry = published_.begin(); entry != published_.end();) {
+    const auto next = std::next(entry);
+    if (entry->second.tenant == tenant) erase(published_, entry);
+    entry = next;
+  }
+}
+
+uint32_t PrefixCache::n_entries(TenantId tenant) const {
+  const auto own = own_.find(tenant);
+  return own == own_.end() ? 0 : static_cast<uint32_t>(own->second.size());
+}
+
+}  // namespace merritt::engine

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// A prompt that begins as one of its tenant's did, or as a published one, begins with the pages of that one. What it
+// skips was run in class prompt, as it would have been: every row to come has the bits it would have had. Step thread.
+#include <algorithm>
+#include <new>
+#include <span>
+
+#include "engine/engine.hpp"
+
+namespace merritt::engine {
+
+// An evaluation wants a row of each of its tokens.
+void Engine::adopt_prefix(Model& model, Request& request) {
+  Session& session = *request.session;
+  if (session.length != 0 || request.params.eval.logits != nullptr) return;
+  const std::vector<int32_t>& prompt = request.params.prompt;
+  const PrefixCache::Hit hit = model.prefixes->find(session.tenant->id(), prompt);
+  request.branch = hit.branch > hit.tokens ? hit.branch : 0;
+  if (hit.tokens == 0) return;
+  auto shared = model.cache->share(hit.sequence, hit.tokens, session.tenant->kv_account(), next_seq_key_++);
+  if (!shared.ok()) return;  // no room for one more window: it is run
+  if (session.sequence != kv::SequenceId::kNone) model.cache->release(session.sequence);
+  session.sequence = *shared;
+  session.history.assign(prompt.begin(), prompt.begin() + hit.tokens);
+  session.classes.assign(1, {kv::TokenClass::kPrompt, hit.tokens});
+  session.length = hit.tokens;
+  request.prompt_skip = hit.tokens;
+  request.adopted = true;
+}
+
+// Where a request ends before it ran anything, its session is as it was: empty.
+void Engine::give_up_prefix(Request& request) noexcept {
+  if (request.adopted && request.prompt_run == 0) (void)cut_history(*request.session, 0);
+}
+
+// At the end of the prompt, or where another one is known to go on differently. Only what the session began with in
+// class prompt: tokens that were generated have other bits than a prompt's.
+void Engine::keep_prefix(Model& model, const Request& request, const scheduler::Run& run) noexcept {
+  const Session& session = *request.session;
+  const uint32_t length = model.cache->length(run.sequence);
+  if (!run.last_of_prompt && length != request.branch) return;
+  if (session.classes.empty() || session.classes[0].token_class != kv::TokenClass::kPrompt) return;
+  const std::span<const int32_t> history = session.history;
+  try {
+    model.prefixes->keep(session.tenant->kv_account(), history.first(std::min(session.classes[0].n_tokens, length)),
+                         run.sequence, next_seq_key_++);
+  } catch (const std::bad_alloc&) {
+    return;  // the request does not need it
+  }
+}
+
+// Soon, and without waiting for it. Where there is no room for the command, the next entry does it.
+void Engine::trim_prefixes(const tenant::Tenant& tenant) {
+  (void)post([this, account = tenant.kv_account()] {
+    for (const auto& model : models_) model->prefixes->trim(*account);
+  });
+}
+
+Result<uint32_t> Engine::publish_prefix(const std::shared_ptr<Session>& session) {
+  if (!session->tenant->limits().publishes) {
+    return Status(Code::kPermissionDenied, "the tenant may not publish; its limits say so (publishes)");
+  }
+  MERRITT_TRY(const SessionClaim claim, SessionClaim::take(session));
+  uint32_t published = 0;
+  MERRITT_CHECK(call([this, &session, &published]() -> Status {
+    if (session->closed || session->tenant->closed() || session->model->closed) {
+      return Status(Code::kNotFound, "the session, its tenant or its model was destroyed");
+    }
+    const bool begins = !session->classes.empty() && session->classes[0].token_class == kv::TokenClass::kPrompt;
+    const uint32_t n_tokens = begins ? session->classes[0].n_tokens : 0;
+    const std::span<const int32_t> history = session->history;
+    MERRITT_TRY(published, session->model->prefixes->publish(session->tenant->kv_account(), history.first(n_tokens),
+                                                             session->sequence, next_seq_key_++));
+    return {};
+  }));
+  return published;
+}
+
+}  // namespace merritt::engine
