@@ -33,7 +33,8 @@ int main(int argc, char** argv) try {
   instruction += instruction;
 
   // What everybody may know is published by a tenant of the operator's own.
-  auto operators = engine.tenant("operator", {.publishes = true}).value_or_throw();
+  // It is promised for good, so it must fit into what is kept for that tenant.
+  auto operators = engine.tenant("operator", {.kv_bytes_floor = 256u << 10, .publishes = true}).value_or_throw();
   auto session = operators.session(model).value_or_throw();
   auto request = session.submit({.text = instruction, .max_tokens = 1}).value_or_throw();
   while (request.next().value_or_throw().kind != merritt::EventKind::kEnd) {

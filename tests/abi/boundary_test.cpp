@@ -175,6 +175,7 @@ TEST_F(Boundary, APublishWithoutMemoryPublishesNothing) {
   merritt_tenant_options options{};
   options.struct_size = sizeof(options);
   options.flags = MERRITT_TENANT_PUBLISHES;
+  options.kv_bytes_floor = 1u << 16;
   ASSERT_EQ(merritt_tenant_limits_set(tenant_, &options, nullptr), MERRITT_OK);
   const std::string text(40, 'x');
   merritt_request_options request = text_;

@@ -284,6 +284,8 @@ int32_t MisuseCaller::tenant_verb(Verb verb, merritt_error** error) {
     case Verb::kTenantCreate: {
       const std::string name = one_in(8) ? "taken" : one_in(8) ? "no good" : world_.next_name();
       merritt_tenant_options options{};
+      options.flags = one_in(2) ? MERRITT_TENANT_PUBLISHES : 0;
+      options.kv_bytes_floor = options.flags != 0 ? 2048 : 0;
       options.sequences_max = one_in(4) ? draw() % 4 : 0;
       options.queue_max = one_in(4) ? 1 + draw() % 4 : 0;
       options.prompt_bytes_max = one_in(4) ? draw() % 32 : 0;
@@ -306,11 +308,11 @@ int32_t MisuseCaller::tenant_verb(Verb verb, merritt_error** error) {
       options.requests_per_second = one_in(8) ? 1 + draw() % 1000 : 0;
       options.tokens_per_minute = one_in(8) ? 1 + draw() : 0;
       options.tokens_burst = one_in(8) ? draw() : 0;
-      options.kv_bytes_floor = one_in(16) ? draw() : 0;
+      options.kv_bytes_floor = one_in(16) ? draw() : one_in(2) ? draw() % 8192 : 0;
       options.kv_bytes_max = one_in(16) ? draw() : 0;
       options.output_max = one_in(8) ? draw() % 8 : 0;
       options.prefix_bytes_max = one_in(3) ? draw() : 0;
-      options.flags = one_in(32) ? draw() : draw() & MERRITT_TENANT_PUBLISHES;
+      options.flags = one_in(32) ? draw() : one_in(4) ? 0 : MERRITT_TENANT_PUBLISHES;
       options.models = one_in(16) ? &model : nullptr;
       options.n_models = one_in(16) ? draw() % 2 : options.models != nullptr;
       return merritt_tenant_limits_set(tenant, sized(options), error);

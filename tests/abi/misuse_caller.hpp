@@ -51,7 +51,7 @@ inline constexpr std::array<VerbPlan, kVerbs> kVerbPlan = {{
     {"tenant_limits_get", 80, 250}, {"tenant_usage", 160, 600},
     {"session_create", 320, 600},   {"session_destroy", 160, 500},
     {"session_length", 160, 500},   {"session_truncate", 160, 120},
-    {"session_fork", 160, 300},     {"session_publish", 80, 5},
+    {"session_fork", 160, 300},     {"session_publish", 320, 1},
     {"submit", 400, 300},           {"next", 480, 500},
     {"cancel", 160, 250},           {"request_destroy", 160, 250},
     {"request_stats", 160, 200},    {"queue_create", 40, 150},

@@ -144,8 +144,10 @@ TEST_F(QuotaAbi, WrongLimitsChangeNothing) {
 // A prompt that begins as one of its tenant's did is not run again; what was published is there for every tenant.
 TEST_F(QuotaAbi, BeginningsOfPromptsAreRunOnce) {
   const merritt_tenant own = make_tenant(engine_, "own", options_with([&](auto& o) { o.prefix_bytes_max = 1u << 20; }));
-  const merritt_tenant publisher =
-      make_tenant(engine_, "publisher", options_with([&](auto& o) { o.flags = MERRITT_TENANT_PUBLISHES; }));
+  const merritt_tenant publisher = make_tenant(engine_, "publisher", options_with([&](auto& o) {
+                                                 o.flags = MERRITT_TENANT_PUBLISHES;
+                                                 o.kv_bytes_floor = 1u << 16;
+                                               }));
   const merritt_tenant other = make_tenant(engine_, "other");
   EXPECT_EQ(limits(own).prefix_bytes_max, 1u << 20);
   EXPECT_EQ(limits(own).flags, 0u);

@@ -58,7 +58,7 @@ class Channel:
         self.victim = self.engine.tenant("victim", **limits)
         self.other = self.engine.tenant("other", **limits)
         self.filler = self.engine.tenant("filler")
-        self.operator = self.engine.tenant("operator", publishes=True)
+        self.operator = self.engine.tenant("operator", publishes=True, kv_bytes_floor=kv_bytes // sequences)
         self.draw = random.Random(seed)
 
     def prompt(self, n: int = TOKENS) -> list[int]:

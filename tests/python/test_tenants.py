@@ -38,7 +38,7 @@ def test_beginnings_of_prompts_are_run_once(engine: merritt.Engine, model: merri
     prompt = "x" * 150
     options = {"raw": True, "max_tokens": 4, "seed": 1, "temperature": 0.7}
     with engine.tenant("own", prefix_bytes_max=1 << 22) as own, engine.tenant("other") as other, \
-            engine.tenant("publisher", publishes=True) as publisher:
+            engine.tenant("publisher", publishes=True, kv_bytes_floor=1 << 20) as publisher:
         assert own.limits["prefix_bytes_max"] == 1 << 22 and publisher.limits["publishes"] is True
         text = own.generate(model, prompt, **options).text()
         again = own.generate(model, prompt, **options)

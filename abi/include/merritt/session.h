@@ -39,12 +39,12 @@ MERRITT_API int32_t merritt_session_fork(merritt_session session, merritt_sessio
 
 /* Effect: the beginning of the session's first prompt, in whole pages, is there for the prompts of every tenant that may
  * use the model: who begins alike, in an empty session, does not run it again. *tokens (may be NULL) is its length. It
- * cannot be changed, stays when the session goes on or ends, and goes with the session's tenant, on whose KV account it
- * is. It is the only thing that tenants share: everybody can find out what it is, so never publish what a tenant wrote.
- * Where layers have a window, call it when little was generated (max_tokens 1): later they have dropped the prompt.
- * Errors: NOT_FOUND, PERMISSION_DENIED (the tenant has no MERRITT_TENANT_PUBLISHES), FAILED_PRECONDITION (a request is
- * running; no whole page of a prompt is cached; 64 are published), QUOTA_EXCEEDED and OVERLOADED (no room for another
- * holder of a windowed layer's pages). Since 0.2. */
+ * cannot be changed, stays when the session goes on or ends, and goes with the session's tenant, in whose kv_bytes_floor it
+ * takes up its room. It is the only thing that tenants share: everybody can find out what it is, so never publish what a
+ * tenant wrote. Where layers have a window, call it when little was generated (max_tokens 1): later they have dropped the
+ * prompt. Errors: NOT_FOUND, PERMISSION_DENIED (the tenant has no MERRITT_TENANT_PUBLISHES), FAILED_PRECONDITION (a request
+ * is running or a step has failed on it; no whole page of a prompt is cached; 64 are published), QUOTA_EXCEEDED (the floor),
+ * OVERLOADED (no room for another holder of a windowed layer's pages). Since 0.2. */
 MERRITT_API int32_t merritt_session_publish(merritt_session session, uint32_t *tokens, merritt_error **error);
 
 /* Arrays of it come with logit_bias_stride. */
@@ -149,7 +149,7 @@ typedef struct merritt_request_stats {
     uint32_t struct_size;
     uint32_t finish_reason;         /* of choice 0, NONE while running */
     uint32_t prompt_tokens;
-    uint32_t cached_tokens;         /* of these, already in the session's cache, or in the tenant's (prefix_bytes_max) */
+    uint32_t cached_tokens;         /* of these, already in the session's cache, in its tenant's, or published */
     uint32_t generated_tokens;      /* over all choices */
     uint32_t steps;
     uint64_t queue_ns;              /* submit to first step */

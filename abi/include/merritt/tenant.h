@@ -56,7 +56,8 @@ typedef struct merritt_tenant_options {
 MERRITT_API int32_t merritt_tenant_create(merritt_engine engine, const char *name, size_t name_length,
                                           const merritt_tenant_options *options, merritt_tenant *out,
                                           merritt_error **error);
-/* Effect: cancels the tenant's requests and ends its sessions; its KV pages are zeroed. Errors: NOT_FOUND. Since 0.1. */
+/* Effect: cancels the tenant's requests and ends its sessions; its KV pages are zeroed, what it published when the last
+ * session that began with it lets go of it. Errors: NOT_FOUND. Since 0.1. */
 MERRITT_API int32_t merritt_tenant_destroy(merritt_tenant tenant, merritt_error **error);
 
 /* Effect: replaces all limits of a tenant, those left 0 by their defaults: to change one, get them, change it, set them.

@@ -45,6 +45,8 @@ Status Engine::cut_history(Session& session, uint32_t position) {
   if (position < cache.length(session.sequence)) MERRITT_CHECK(cache.truncate(session.sequence, position));
   session.history.resize(position);
   session.length = position;
+  session.first_prompt = std::min(session.first_prompt, position);
+  if (position == 0) session.suspect = false;
   uint32_t left = position;
   for (kv::ClassRun& run : session.classes) {
     run.n_tokens = std::min(run.n_tokens, left);

@@ -206,6 +206,7 @@ class Engine {
   // ---- beginnings that prompts have in common (engine/prefixes.cpp)
   void adopt_prefix(Model& model, Request& request);
   static void give_up_prefix(Request& request) noexcept;
+  static void distrust_prefixes(Model& model, const Request& request) noexcept;
   void keep_prefix(Model& model, const Request& request, const scheduler::Run& run) noexcept;
   void trim_prefixes(const tenant::Tenant& tenant);
   // ---- sessions whose pages were taken back (engine/cold.cpp)

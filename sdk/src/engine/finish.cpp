@@ -52,6 +52,7 @@ void Engine::finish_request(Model& model, Request& request, FinishReason reason,
   const KvAccount& account = *request.session->tenant->kv_account();
   const uint64_t claimed = account.claimed_bytes, pages = free_pages(*model.cache);
   model.scheduler->finish(request.id);
+  if (failure.code() == Code::kBackend || failure.code() == Code::kCorrupt) distrust_prefixes(model, request);
   give_up_prefix(request);
   for (uint32_t c = 0; c < request.choices.size(); ++c) {
     if (request.choices[c].finish != FinishReason::kNone || request.params.eval.logits != nullptr) continue;

@@ -54,7 +54,8 @@ void Engine::hand_out_prompt(Model& model, Request& request, const scheduler::Ru
     }
     return;
   }
-  keep_prefix(model, request, run);
+  const bool sound = std::all_of(draws.begin(), draws.end(), [](const Draw& draw) { return draw.drawn.ok(); });
+  if (sound) keep_prefix(model, request, run);
   if (!run.last_of_prompt || !fork_samples(model, request)) return;
   for (Draw& draw : draws) {
     if (!draw.drawn.ok()) return fail_request(model, run.request, std::move(draw.drawn).status());

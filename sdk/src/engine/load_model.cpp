@@ -124,6 +124,7 @@ Status Engine::unload_model(const std::shared_ptr<Model>& model) {
   // By reference: the command must not keep the model alive after the caller has gone on.
   return call([this, &model]() -> Status {
     end_requests(*model, FinishReason::kCancelled, Status());
+    model->prefixes->clear();  // here: the accounts that they are on are written by this thread only
     std::erase(models_, model);
     return {};
   });

@@ -20,13 +20,16 @@ uint32_t common(std::span<const int32_t> a, std::span<const int32_t> b) {
 
 }  // namespace
 
-PrefixCache::Hit PrefixCache::find(TenantId tenant, std::span<const int32_t> prompt) {
+PrefixCache::Hit PrefixCache::find(const KvAccount& account, std::span<const int32_t> prompt) {
   Hit best;
   Entry* used = nullptr;
   if (prompt.size() <= 1) return best;
   prompt = prompt.first(prompt.size() - 1);
-  look_on(published_, prompt, &best, &used);
-  if (const auto own = own_.find(tenant); own != own_.end()) look_on(own->second, prompt, &best, &used);
+  for (auto& [tenant, shelf] : published_) look_on(shelf, prompt, &best, &used);
+  const auto own = own_.find(account.tenant);
+  if (own != own_.end() && account.prefix_bytes.load(std::memory_order_relaxed) != 0) {
+    look_on(own->second, prompt, &best, &used);
+  }
   if (used != nullptr) {
     used->used = ++clock_;
     cache_.touch(used->sequence);
@@ -34,20 +37,23 @@ PrefixCache::Hit PrefixCache::find(TenantId tenant, std::span<const int32_t> pro
   return best;
 }
 
+// On each side the nearest has most in common; the next one is better only where that has lost pages.
 void PrefixCache::look_on(Shelf& shelf, std::span<const int32_t> prompt, Hit* best, Entry** used) {
   const auto look = [&](Shelf::value_type& entry) {
-    const uint32_t same = common(entry.first, prompt);
-    best->branch = std::max(best->branch, same / cache_.alignment() * cache_.alignment());
+    const uint32_t same = common(entry.first, prompt) / cache_.alignment() * cache_.alignment();
+    best->branch = std::max(best->branch, same);
     const uint32_t tokens = cache_.shareable(entry.second.sequence, same);
-    if (tokens <= best->tokens) return;
-    best->tokens = tokens;
-    best->sequence = entry.second.sequence;
-    *used = &entry.second;
+    if (tokens > best->tokens) {
+      best->tokens = tokens;
+      best->sequence = entry.second.sequence;
+      *used = &entry.second;
+    }
+    return tokens == same;
   };
   const auto at = shelf.lower_bound(prompt);
   auto next = at, before = at;
-  for (int i = 0; i < kNeighbours && next != shelf.end(); ++i, ++next) look(*next);
-  for (int i = 0; i < kNeighbours && before != shelf.begin(); ++i) look(*--before);
+  for (int i = 0; i < kNeighbours && next != shelf.end() && !look(*next); ++i) ++next;
+  for (int i = 0; i < kNeighbours && before != shelf.begin() && !look(*--before);) ++i;
 }
 
 // end() and why, when there is no room.
@@ -58,7 +64,8 @@ PrefixCache::Shelf::iterator PrefixCache::insert(Shelf& shelf, std::span<const i
   try {
     auto shared = cache_.share(from, static_cast<uint32_t>(tokens.size()), account, seq_key);
     if (shared.ok()) {
-      entry->second = {.sequence = *shared, .tenant = account->tenant, .used = ++clock_};
+      entry->second.sequence = *shared;
+      entry->second.used = ++clock_;
       return entry;
     }
     *why = std::move(shared).status();
@@ -72,6 +79,9 @@ PrefixCache::Shelf::iterator PrefixCache::insert(Shelf& shelf, std::span<const i
 
 void PrefixCache::erase(Shelf& shelf, Shelf::iterator entry) {
   cache_.release(entry->second.sequence);
+  if (entry->second.account != nullptr) {
+    entry->second.account->floor_used_bytes.fetch_sub(entry->second.floor_bytes, std::memory_order_relaxed);
+  }
   shelf.erase(entry);
 }
 
@@ -105,15 +115,31 @@ Result<uint32_t> PrefixCache::publish(const std::shared_ptr<KvAccount>& account,
                       " can be published, which no layer with a window has dropped");
   }
   tokens = tokens.first(n);
-  if (published_.contains(tokens)) return n;
-  if (published_.size() >= limits::kPrefixesPublishedMax) {
-    return Status(Code::kFailedPrecondition, std::to_string(published_.size()) +
+  Shelf& shelf = published_[account->tenant];
+  if (shelf.find(tokens) != shelf.end()) return n;
+  size_t published = 0;
+  for (const auto& [tenant, other] : published_) published += other.size();
+  if (published >= limits::kPrefixesPublishedMax) {
+    return Status(Code::kFailedPrecondition, std::to_string(published) +
                                                  " prefixes of this model are published, as many as there may be; "
                                                  "destroy a tenant that published some");
   }
   Status why;
-  const auto entry = insert(published_, tokens, sequence, account, seq_key, &why);
-  if (entry == published_.end()) return why;
+  const auto entry = insert(shelf, tokens, sequence, account, seq_key, &why);
+  if (entry == shelf.end()) return why;
+  const uint64_t bytes = cache_.bytes_claimed(entry->second.sequence);
+  const uint64_t floor = account->floor_bytes.load(std::memory_order_relaxed);
+  const uint64_t used = account->floor_used_bytes.load(std::memory_order_relaxed);
+  if (used + bytes > floor) {
+    erase(shelf, entry);
+    return Status(Code::kQuotaExceeded,
+                  "the prefix needs " + std::to_string(bytes) +
+                      " bytes for as long as it is published; of the tenant's kv_bytes_floor of " +
+                      std::to_string(floor) + ", " + std::to_string(used) + " are in use");
+  }
+  entry->second.account = account;
+  entry->second.floor_bytes = bytes;
+  account->floor_used_bytes.fetch_add(bytes, std::memory_order_relaxed);
   cache_.end_growth(entry->second.sequence);  // promised, so never at rest
   return n;
 }
@@ -142,15 +168,27 @@ void PrefixCache::trim(const KvAccount& account) {
 }
 
 void PrefixCache::forget(TenantId tenant) {
-  if (const auto own = own_.find(tenant); own != own_.end()) {
-    while (!own->second.empty()) erase(own->second, own->second.begin());
-    own_.erase(own);
+  for (auto* const shelves : {&own_, &published_}) {
+    const auto found = shelves->find(tenant);
+    if (found == shelves->end()) continue;
+    while (!found->second.empty()) erase(found->second, found->second.begin());
+    shelves->erase(found);
   }
-  for (auto entry = published_.begin(); entry != published_.end();) {
+}
+
+void PrefixCache::distrust(TenantId tenant, std::span<const int32_t> prompt) noexcept {
+  const auto own = own_.find(tenant);
+  if (own == own_.end()) return;
+  for (auto entry = own->second.begin(); entry != own->second.end();) {
     const auto next = std::next(entry);
-    if (entry->second.tenant == tenant) erase(published_, entry);
+    if (common(entry->first, prompt) >= cache_.alignment()) erase(own->second, entry);
     entry = next;
   }
+}
+
+void PrefixCache::clear() {
+  while (!own_.empty()) forget(own_.begin()->first);
+  while (!published_.empty()) forget(published_.begin()->first);
 }
 
 uint32_t PrefixCache::n_entries(TenantId tenant) const {

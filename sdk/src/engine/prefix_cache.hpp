@@ -42,15 +42,15 @@ class PrefixCache {
     uint32_t branch = 0;
   };
   // Short of the prompt's last token: somebody must run one to have logits.
-  Hit find(TenantId tenant, std::span<const int32_t> prompt);
+  Hit find(const KvAccount& account, std::span<const int32_t> prompt);
 
   // Keeps the whole pages of `tokens`, which `sequence` begins with, in class prompt. Nothing happens where the
   // account's prefix_bytes, the pool or a window has no room for it.
   void keep(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens, kv::SequenceId sequence,
             uint64_t seq_key);
-  // The same for everybody, for as long as the account's tenant lives. The number of tokens; kFailedPrecondition: there
-  // is no whole page of them, a window has dropped some, or limits::kPrefixesPublishedMax are already; else what
-  // kv::Cache::share answers.
+  // The same for everybody, for as long as the account's tenant lives, promised within its floor. The number of tokens;
+  // kFailedPrecondition: there is no whole page of them, a window has dropped some, or limits::kPrefixesPublishedMax
+  // are published; kQuotaExceeded: the floor has no room for it; else what kv::Cache::share answers.
   Result<uint32_t> publish(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens,
                            kv::SequenceId sequence, uint64_t seq_key);
 
@@ -58,6 +58,9 @@ class PrefixCache {
   void trim(const KvAccount& account);
   // Everything of the tenant's, published too.
   void forget(TenantId tenant);
+  // The tenant's entries that have a page in common with the prompt.
+  void distrust(TenantId tenant, std::span<const int32_t> prompt) noexcept;
+  void clear();
 
   uint32_t n_entries(TenantId tenant) const;
 
@@ -71,8 +74,9 @@ class PrefixCache {
   };
   struct Entry {
     kv::SequenceId sequence{};
-    TenantId tenant{};
     uint64_t used = 0;
+    uint64_t floor_bytes = 0;  // of a published one: taken of the floor of
+    std::shared_ptr<KvAccount> account;
   };
   using Shelf = std::map<std::vector<int32_t>, Entry, Less>;
 
@@ -84,7 +88,7 @@ class PrefixCache {
 
   kv::Cache& cache_;
   std::map<TenantId, Shelf> own_;
-  Shelf published_;
+  std::map<TenantId, Shelf> published_;  // by the tenant that published
   uint64_t clock_ = 0;
 };
 

@@ -14,7 +14,7 @@ void Engine::adopt_prefix(Model& model, Request& request) {
   Session& session = *request.session;
   if (session.length != 0 || request.params.eval.logits != nullptr) return;
   const std::vector<int32_t>& prompt = request.params.prompt;
-  const PrefixCache::Hit hit = model.prefixes->find(session.tenant->id(), prompt);
+  const PrefixCache::Hit hit = model.prefixes->find(*session.tenant->kv_account(), prompt);
   request.branch = hit.branch > hit.tokens ? hit.branch : 0;
   if (hit.tokens == 0) return;
   auto shared = model.cache->share(hit.sequence, hit.tokens, session.tenant->kv_account(), next_seq_key_++);
@@ -33,13 +33,20 @@ void Engine::give_up_prefix(Request& request) noexcept {
   if (request.adopted && request.prompt_run == 0) (void)cut_history(*request.session, 0);
 }
 
+// What ran may be wrong, and so may what it began with: nobody begins with either again.
+void Engine::distrust_prefixes(Model& model, const Request& request) noexcept {
+  request.session->suspect = true;
+  model.prefixes->distrust(request.session->tenant->id(), request.params.prompt);
+}
+
 // At the end of the prompt, or where another one is known to go on differently. Only what the session began with in
 // class prompt: tokens that were generated have other bits than a prompt's.
 void Engine::keep_prefix(Model& model, const Request& request, const scheduler::Run& run) noexcept {
-  const Session& session = *request.session;
+  Session& session = *request.session;
   const uint32_t length = model.cache->length(run.sequence);
+  if (run.last_of_prompt && session.first_prompt == 0) session.first_prompt = length;
   if (!run.last_of_prompt && length != request.branch) return;
-  if (session.classes.empty() || session.classes[0].token_class != kv::TokenClass::kPrompt) return;
+  if (session.suspect || session.classes.empty() || session.classes[0].token_class != kv::TokenClass::kPrompt) return;
   const std::span<const int32_t> history = session.history;
   try {
     model.prefixes->keep(session.tenant->kv_account(), history.first(std::min(session.classes[0].n_tokens, length)),
@@ -49,11 +56,13 @@ void Engine::keep_prefix(Model& model, const Request& request, const scheduler::
   }
 }
 
-// Soon, and without waiting for it. Where there is no room for the command, the next entry does it.
+// Soon, and without waiting for it. Never refused for want of room: there is one for each change of limits.
 void Engine::trim_prefixes(const tenant::Tenant& tenant) {
-  (void)post([this, account = tenant.kv_account()] {
-    for (const auto& model : models_) model->prefixes->trim(*account);
-  });
+  (void)post(
+      [this, account = tenant.kv_account()] {
+        for (const auto& model : models_) model->prefixes->trim(*account);
+      },
+      SIZE_MAX);
 }
 
 Result<uint32_t> Engine::publish_prefix(const std::shared_ptr<Session>& session) {
@@ -66,8 +75,11 @@ Result<uint32_t> Engine::publish_prefix(const std::shared_ptr<Session>& session)
     if (session->closed || session->tenant->closed() || session->model->closed) {
       return Status(Code::kNotFound, "the session, its tenant or its model was destroyed");
     }
+    if (session->suspect) {
+      return Status(Code::kFailedPrecondition, "a step has failed on this session: what it holds is not published");
+    }
     const bool begins = !session->classes.empty() && session->classes[0].token_class == kv::TokenClass::kPrompt;
-    const uint32_t n_tokens = begins ? session->classes[0].n_tokens : 0;
+    const uint32_t n_tokens = begins ? std::min(session->classes[0].n_tokens, session->first_prompt) : 0;
     const std::span<const int32_t> history = session->history;
     MERRITT_TRY(published, session->model->prefixes->publish(session->tenant->kv_account(), history.first(n_tokens),
                                                              session->sequence, next_seq_key_++));

@@ -33,7 +33,9 @@ class Session {
   // The class that each token of the history was run in. Pages may be taken back: what the cache lacks of the history
   // is run again by the next request, in these.
   std::vector<kv::ClassRun> classes;
-  bool counted = true;  // in its tenant's sessions
+  uint32_t first_prompt = 0;  // of the history, what its first prompt was
+  bool suspect = false;       // a step has failed on it: its pages may not be right, and nobody else gets them
+  bool counted = true;        // in its tenant's sessions
 };
 
 // The right to change a session, one at a time: taken before any work, given back at the end of the scope unless the

@@ -87,6 +87,8 @@ Result<std::shared_ptr<Session>> Engine::fork_session(const std::shared_ptr<Sess
     forked->history.reserve(session->model->context_max);
     forked->history = session->history;
     forked->classes = session->classes;
+    forked->first_prompt = session->first_prompt;
+    forked->suspect = session->suspect;
     kv::Cache& cache = *session->model->cache;
     auto sequence = cache.fork(session->sequence, next_seq_key_++);
     // A full pool is no reason: the fork has no pages then, as if they had been taken back.

@@ -60,10 +60,40 @@ SequenceId Cache::next_at_rest(const KvAccount& account, SequenceId after) const
   if (const Sequence* s = find(after); s != nullptr && s->at_rest) {
     return s->after == nullptr ? SequenceId::kNone : s->after->id;
   }
-  const auto found =
-      std::find_if(owners_.begin(), owners_.end(), [&](const auto& owner) { return owner->account.get() == &account; });
-  const bool none = found == owners_.end() || (*found)->first_at_rest == nullptr;
-  return none ? SequenceId::kNone : (*found)->first_at_rest->id;
+  const Owner* const owner = owner_with(account);
+  return owner == nullptr || owner->first_at_rest == nullptr ? SequenceId::kNone : owner->first_at_rest->id;
+}
+
+uint64_t Cache::rest_on_departed(const KvAccount& account) const {
+  const auto departed = [](const auto& owner) { return owner->sequences == 0; };
+  if (std::none_of(owners_.begin(), owners_.end(), departed)) return 0;  // mostly so
+  const Owner* const owner = owner_with(account);
+  uint64_t bytes = 0;
+  for (const Sequence* s = owner == nullptr ? nullptr : owner->first_at_rest; s != nullptr; s = s->after) {
+    for (uint32_t g = 0; g < n_groups(); ++g) {
+      for (const uint32_t page : s->tables[g].pages) {
+        const KvAccount* const other = pools_[g].account(page);
+        if (other == &account || owner_with(*other)->sequences != 0) continue;
+        bytes += pools_[g].shape().page_bytes;
+      }
+    }
+  }
+  return bytes;
+}
+
+uint64_t Cache::freed_by(SequenceId sequence, uint32_t position) const {
+  const Sequence* s = find(sequence);
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; s != nullptr && g < n_groups(); ++g) {
+    const GroupShape& shape = pools_[g].shape();
+    const Table& table = s->tables[g];
+    const uint32_t end = divide_up(position, shape.page_tokens);
+    for (size_t i = end - std::min(end, table.base); i < table.pages.size(); ++i) {
+      // A page of a windowed group is promised to each holder by itself.
+      if (shape.window != 0 || pools_[g].references(table.pages[i]) == 1) bytes += shape.page_bytes;
+    }
+  }
+  return bytes;
 }
 
 // Of the pages that truncate would take from the table.

@@ -84,10 +84,14 @@ SequenceId Cache::take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key
   return s.id;
 }
 
-Cache::Owner* Cache::owner_of(const std::shared_ptr<KvAccount>& account) {
+Cache::Owner* Cache::owner_with(const KvAccount& account) const {
   const auto found =
-      std::find_if(owners_.begin(), owners_.end(), [&](const auto& owner) { return owner->account == account; });
-  if (found != owners_.end()) return found->get();
+      std::find_if(owners_.begin(), owners_.end(), [&](const auto& owner) { return owner->account.get() == &account; });
+  return found == owners_.end() ? nullptr : found->get();
+}
+
+Cache::Owner* Cache::owner_of(const std::shared_ptr<KvAccount>& account) {
+  if (Owner* const known = owner_with(*account); known != nullptr) return known;
   owners_.push_back(std::make_unique<Owner>(Owner{.account = account}));
   return owners_.back().get();
 }

@@ -120,6 +120,11 @@ class Cache {
   void owners_at_rest(std::vector<Rest>* out) const;
   // Of the owner of this one, without it.
   uint64_t rest_of_owner(SequenceId sequence) const;
+  // Of what the owner's sequences at rest hold, bytes in pages on the accounts of owners without sequences: nobody else
+  // can give these.
+  uint64_t rest_on_departed(const KvAccount& account) const;
+  // Bytes that become free when the sequence is cut there.
+  uint64_t freed_by(SequenceId sequence, uint32_t position) const;
   // The owner's sequence that has been at rest for longest, or for longest after `after`; kNone = no more.
   SequenceId next_at_rest(const KvAccount& account, SequenceId after) const;
   // As if it had come to rest now.
@@ -187,7 +192,7 @@ class Cache {
   Sequence* find(SequenceId id) const;
   SequenceId take_slot(std::shared_ptr<KvAccount> account, uint64_t seq_key);
   Owner* owner_of(const std::shared_ptr<KvAccount>& account);
-  Owner& owner_of_page(const Sequence& s, uint32_t group, uint32_t page) const;
+  Owner* owner_with(const KvAccount& account) const;  // null = it has neither sequences nor pages here
   void forget_if_gone(const Owner* owner);
   static void claim(Owner& owner, uint64_t more_bytes);  // a difference: it may wrap
 

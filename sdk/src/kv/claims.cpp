@@ -189,22 +189,16 @@ Status Cache::allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint
   return {};
 }
 
-Cache::Owner& Cache::owner_of_page(const Sequence& s, uint32_t group, uint32_t page) const {
-  const KvAccount* const account = pools_[group].account(page);
-  if (account == s.account.get()) return *s.owner;
-  return **std::find_if(owners_.begin(), owners_.end(),
-                        [account](const auto& owner) { return owner->account.get() == account; });
-}
-
 // Whoever was the last to name it, it comes off the account that it is on.
 bool Cache::drop(Sequence& s, uint32_t group, uint32_t page) {
-  Owner& owner = owner_of_page(s, group, page);
+  const KvAccount* const account = pools_[group].account(page);
   if (!pools_[group].drop(page)) return false;
+  Owner& owner = account == s.account.get() ? *s.owner : *owner_with(*account);
   const GroupShape& shape = pools_[group].shape();
   if (shape.window == 0) claim(owner, uint64_t{0} - shape.page_bytes);
   --owner.pages;
   if (&owner != s.owner) {  // who would have zeroed it may be gone
-    (void)pools_[group].wipe(owner.account->tenant);
+    (void)pools_[group].wipe_page(page);
     forget_if_gone(&owner);
   }
   return true;

@@ -49,6 +49,12 @@ bool PagePool::drop(uint32_t page) {
   return true;
 }
 
+Status PagePool::wipe_page(uint32_t page) {
+  MERRITT_CHECK(verbs_->zero(group_, std::span(&page, 1)));
+  pages_[page].bytes_of = TenantId::kNone;
+  return {};
+}
+
 Status PagePool::wipe(TenantId tenant) {
   dirty_.clear();
   for (const uint32_t page : free_) {

@@ -52,6 +52,8 @@ class PagePool {
   bool drop(uint32_t page);
   // Zeroes every free page that still holds bytes of `tenant`.
   Status wipe(TenantId tenant);
+  // Zeroes a free page.
+  Status wipe_page(uint32_t page);
 
  private:
   struct Page {

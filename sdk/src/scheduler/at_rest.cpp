@@ -31,7 +31,8 @@ void Scheduler::look_at_rest(const State& state, Whose whose) {
     const uint64_t rest = is_own ? cache_.rest_of_owner(state.s.sequence) : owner.rest_bytes;
     const uint64_t claimed = account.claimed_bytes.load(std::memory_order_relaxed);
     const uint64_t floor = is_own || kWithoutCeilings ? 0 : account.floor_bytes.load(std::memory_order_relaxed);
-    const uint64_t above = claimed - std::min(claimed, floor);
+    // What an owner who is gone has left to this one is on nobody's floor.
+    const uint64_t above = claimed - std::min(claimed, floor) + cache_.rest_on_departed(account);
     resting_.push_back({&account, excess_of(account, owner.claimed_bytes), floor, std::min(above, rest)});
   }
 }
@@ -59,19 +60,30 @@ bool Scheduler::drop_at_rest(const State& state, Whose whose) {
 
 // Where a window forbids to cut a sequence and all of it is more than is above the floor, it stays if it could be
 // within the floor, which is then at most doubled; else it is in nobody's floor.
+// Those whose pages others hold too go last: by themselves they give nothing.
 bool Scheduler::drop_of(const Resting& owner, kv::SequenceId spared) {
   kv::SequenceId sequence = cache_.next_at_rest(*owner.account, kv::SequenceId::kNone);
+  kv::SequenceId last = kv::SequenceId::kNone;
+  uint32_t last_position = 0;
   for (uint32_t i = 0; sequence != kv::SequenceId::kNone && i < kLookedAt; ++i) {
     uint32_t position = cache_.position_within(sequence, owner.bytes);
     const bool whole = position == cache_.length(sequence) && cache_.bytes_claimed(sequence) > owner.floor;
     if (whole && owner.bytes != 0) position = 0;
     if (sequence != spared && position < cache_.length(sequence)) {
-      drop_tail(sequence, position);
-      return true;
+      if (cache_.freed_by(sequence, position) != 0) {
+        drop_tail(sequence, position);
+        return true;
+      }
+      if (last == kv::SequenceId::kNone) {
+        last = sequence;
+        last_position = position;
+      }
     }
     sequence = cache_.next_at_rest(*owner.account, sequence);
   }
-  return false;
+  if (last == kv::SequenceId::kNone) return false;
+  drop_tail(last, last_position);
+  return true;
 }
 
 // A request that waits on it has so much more of a past to run first.

@@ -71,6 +71,36 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"wait_never_done", Code::kBackend, true, true}),
     ::testing::PrintToStringParamName());
 
+// Pages whose rows are not numbers are not there for the prompts that begin alike, nor are those they began with.
+TEST(FaultyPrefix, IsNotBegunWithAgain) {
+  SmallEngine engine;
+  const backend::Plugin* plugin = engine.load_backend("faulty_run_nan_rows");
+  ASSERT_NE(plugin, nullptr);
+  const auto* controls = engine.controls<merritt_faulty_ext>(plugin, MERRITT_FAULTY_EXT);
+  const auto model = engine.load_model("faulty_run_nan_rows");
+  ASSERT_TRUE(model.ok());
+  const auto tenant =
+      *engine->create_tenant("a", {.kv_bytes_floor = 1 << 16, .prefix_bytes_max = 1 << 20, .publishes = true});
+  const auto run = [&](bool fails) {
+    controls->arm(fails ? 1 : 0);
+    auto params = SmallEngine::params(1);
+    params.prompt.resize(20, byte_token('x'));
+    const auto session = *engine->open_session(tenant, *model);
+    const Outcome outcome = generate_one(engine, session, params);
+    EXPECT_EQ(outcome.failure.code(), fails ? Code::kBackend : Code::kOk) << outcome;
+    return session;
+  };
+  const auto failed = run(true);
+  EXPECT_EQ((*model)->prefixes->n_entries(tenant->id()), 0u);
+  EXPECT_EQ(engine->publish_prefix(failed).status().code(), Code::kFailedPrecondition);
+  const auto good = run(false);
+  EXPECT_EQ((*model)->prefixes->n_entries(tenant->id()), 1u);
+  EXPECT_TRUE(engine->publish_prefix(good).ok());
+  (void)run(true);
+  EXPECT_EQ((*model)->prefixes->n_entries(tenant->id()), 0u);
+  EXPECT_TRUE(engine->unload_model(*model).ok());
+}
+
 class FaultyModel : public ::testing::TestWithParam<const char*> {};
 
 // The model is gone, with all its requests, also those that wait; nothing else is.

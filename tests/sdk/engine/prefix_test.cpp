@@ -42,6 +42,7 @@ class Place {
     model = *loaded;
     a = *engine->create_tenant("a", limits);
     b = *engine->create_tenant("b", limits);
+    c = *engine->create_tenant("c", {});
   }
   std::shared_ptr<engine::Session> session(const std::shared_ptr<tenant::Tenant>& tenant) {
     return *engine->open_session(tenant, model);
@@ -90,8 +91,12 @@ class Place {
   const Setup setup;
   SmallEngine engine{without_threads()};
   std::shared_ptr<engine::Model> model;
-  std::shared_ptr<tenant::Tenant> a, b;
+  std::shared_ptr<tenant::Tenant> a, b, c;  // c keeps nothing
 };
+
+tenant::TenantLimits publisher_limits(const Setup& setup) {
+  return {.kv_bytes_floor = sequence_bytes(setup), .publishes = true};
+}
 
 class Prefix : public ::testing::TestWithParam<Setup> {
  protected:
@@ -244,15 +249,14 @@ TEST_P(Prefix, IsGivenUpByARequestThatRunsNothing) {
 }
 
 TEST_P(Prefix, PublishedIsForEverybody) {
-  Place warm(GetParam(), 0, {.publishes = true}), cold(GetParam(), 0, kOff);
+  Place warm(GetParam()), cold(GetParam(), 0, kOff);
   const uint32_t length = warm.window() == 0 ? 4 * kPage : kPage;
   const auto begin = words(length, 3);
-  const auto publisher = *warm.engine->create_tenant("operator", {.publishes = true});
+  const auto publisher = *warm.engine->create_tenant("operator", publisher_limits(GetParam()));
   const auto session = warm.session(publisher);
   EXPECT_EQ(warm.engine->publish_prefix(session).status().code(), Code::kFailedPrecondition) << "nothing ran";
   (void)warm.ask_on(session, Place::params(begin + words(3, 5), 2));
-  const auto refused = warm.session(*warm.engine->create_tenant("c", {}));
-  EXPECT_EQ(warm.engine->publish_prefix(refused).status().code(), Code::kPermissionDenied);
+  EXPECT_EQ(warm.engine->publish_prefix(warm.session(warm.c)).status().code(), Code::kPermissionDenied);
   const auto published = warm.engine->publish_prefix(session);
   ASSERT_TRUE(published.ok()) << published.status().message();
   EXPECT_EQ(*published, length);
@@ -260,17 +264,17 @@ TEST_P(Prefix, PublishedIsForEverybody) {
   EXPECT_TRUE(warm.engine->close_session(session).ok());
 
   const auto params = Place::params(begin + words(6, 7), 30);
-  const auto own = warm.session(warm.b);
-  const uint64_t held = warm.b->kv_account()->held_bytes;
+  const auto own = warm.session(warm.c);
+  const uint64_t held = warm.c->kv_account()->held_bytes;
   const auto asked = warm.ask_on(own, params);
   EXPECT_EQ(asked.cached, length);
   EXPECT_EQ(asked.answer, cold.ask(cold.a, params).answer);
-  EXPECT_EQ(warm.ask(warm.a, params).cached, length);
-  EXPECT_GT(warm.b->kv_account()->held_bytes, held);
+  EXPECT_EQ(warm.ask(warm.c, params).cached, length);
+  EXPECT_GT(warm.c->kv_account()->held_bytes, held);
 
   // Who begins with it keeps it, also when it is there for nobody else any more.
   ASSERT_TRUE(warm.engine->close_tenant(publisher).ok());
-  EXPECT_EQ(warm.ask(warm.a, params).cached, 0u);
+  EXPECT_EQ(warm.ask(warm.c, params).cached, 0u);
   const auto on = cold.session(cold.a);
   (void)cold.ask_on(on, params);
   const auto turn = Place::params(words(5, 11), 20);
@@ -283,7 +287,8 @@ TEST_P(Prefix, PublishedIsForEverybody) {
 // It is promised: no request takes it back, and the publisher's ceiling counts it.
 TEST_P(Prefix, PublishedStays) {
   const uint64_t bytes = sequence_bytes(GetParam());
-  Place place(GetParam(), 3 * bytes, {.publishes = true});
+  Place place(GetParam(), 3 * bytes, {});
+  ASSERT_TRUE(place.engine->set_limits(*place.a, publisher_limits(GetParam())).ok());
   const uint32_t length = place.window() == 0 ? 4 * kPage : kPage;
   const auto session = place.session(place.a);
   (void)place.ask_on(session, Place::params(words(length, 3) + words(2, 5), 2));
@@ -292,6 +297,93 @@ TEST_P(Prefix, PublishedStays) {
   EXPECT_NE(place.a->kv_account()->claimed_bytes, 0u);
   for (uint32_t i = 0; i < 6; ++i) (void)place.ask(place.b, Place::params(words(100, 5 + i), 100));
   EXPECT_EQ(place.ask(place.b, words(length, 3) + words(4, 7)).cached, length);
+}
+
+// Of the publisher's floor, which it is promised in: what other tenants were promised is not touched.
+TEST_P(Prefix, PublishedIsWithinTheFloor) {
+  Place place(GetParam());
+  const auto publisher = *place.engine->create_tenant("operator", {.publishes = true});
+  const auto session = place.session(publisher);
+  const uint32_t length = place.window() == 0 ? 4 * kPage : kPage;
+  (void)place.ask_on(session, Place::params(words(length, 3) + words(2, 5), 2));
+  const Status refused = place.engine->publish_prefix(session).status();
+  EXPECT_EQ(refused.code(), Code::kQuotaExceeded);
+  EXPECT_NE(refused.message().find("kv_bytes_floor of 0"), std::string::npos) << refused.message();
+  EXPECT_EQ(place.ask(place.c, words(length, 3) + words(4, 7)).cached, 0u);
+  const KvAccount& account = *publisher->kv_account();
+  EXPECT_EQ(account.floor_used_bytes, 0u);
+  ASSERT_TRUE(place.engine->set_limits(*publisher, publisher_limits(GetParam())).ok());
+  ASSERT_TRUE(place.engine->publish_prefix(session).ok());
+  EXPECT_NE(account.floor_used_bytes, 0u);
+  EXPECT_LE(account.floor_used_bytes, account.claimed_bytes);
+  ASSERT_TRUE(place.engine->close_tenant(publisher).ok());
+  EXPECT_EQ(account.floor_used_bytes, 0u);
+}
+
+// The same prefix of two publishers is there until both have ended.
+TEST_P(Prefix, EachPublisherHasItsOwn) {
+  Place place(GetParam(), 16 * sequence_bytes(GetParam()));
+  const uint32_t length = place.window() == 0 ? 4 * kPage : kPage;
+  const auto prompt = words(length, 3) + words(2, 5);
+  std::vector<std::shared_ptr<tenant::Tenant>> publishers;
+  for (const char* name : {"first", "second"}) {
+    publishers.push_back(*place.engine->create_tenant(name, publisher_limits(GetParam())));
+    const auto session = place.session(publishers.back());
+    (void)place.ask_on(session, Place::params(prompt, 1));
+    ASSERT_TRUE(place.engine->publish_prefix(session).ok());
+  }
+  ASSERT_TRUE(place.engine->close_tenant(publishers[0]).ok());
+  EXPECT_EQ(place.ask(place.c, prompt).cached, length);
+  ASSERT_TRUE(place.engine->close_tenant(publishers[1]).ok());
+  EXPECT_EQ(place.ask(place.c, prompt).cached, 0u);
+}
+
+// What comes after the first prompt is nobody else's, also where no token was run between the two.
+TEST_P(Prefix, OnlyTheFirstPromptIsPublished) {
+  Place place(GetParam(), 16 * sequence_bytes(GetParam()));
+  const auto session = place.session(*place.engine->create_tenant("operator", publisher_limits(GetParam())));
+  const auto rules = words(kPage + 3, 3), question = words(kPage, 5);
+  (void)place.ask_on(session, Place::params(rules, 1));
+  (void)place.ask_on(session, Place::params(question, 1));
+  ASSERT_EQ(session->classes.size(), 1u) << "all of it ran as prompts";
+  const auto published = place.engine->publish_prefix(session);
+  ASSERT_TRUE(published.ok()) << published.status().message();
+  EXPECT_EQ(*published, kPage);
+}
+
+// The pages of a publisher that has ended give way like others, although they are on nobody's account.
+TEST_P(Prefix, WhatADepartedPublisherLeftGivesWay) {
+  if (!GetParam().stories) return;  // one group: pages that are counted where they are
+  const uint64_t bytes = sequence_bytes(GetParam());
+  Place place(GetParam(), 2 * bytes, {});
+  const auto publisher = *place.engine->create_tenant("operator", publisher_limits(GetParam()));
+  const auto begin = words(18 * kPage, 3);
+  const auto session = place.session(publisher);
+  (void)place.ask_on(session, Place::params(begin + words(1, 5), 1));
+  ASSERT_TRUE(place.engine->publish_prefix(session).ok());
+  const auto idle = place.session(place.b);
+  EXPECT_EQ(place.ask_on(idle, Place::params(begin + words(2, 7), 1)).cached, begin.size());
+  EXPECT_TRUE(place.engine->close_session(session).ok());
+  ASSERT_TRUE(place.engine->close_tenant(publisher).ok());
+  const auto wanted = Place::params(words(60, 9), 190);
+  const auto first = place.session(place.a), second = place.session(place.a);
+  ASSERT_TRUE(place.engine->set_limits(*place.a, {.kv_bytes_floor = 2 * bytes}).ok());
+  auto one = place.engine->submit(first, wanted), other = place.engine->submit(second, wanted);
+  EXPECT_EQ(read_all(place.engine, **one).generated, 190u);
+  EXPECT_EQ(read_all(place.engine, **other).generated, 190u);
+  EXPECT_EQ(place.engine->stats().preemptions, 0u);
+  EXPECT_LT(place.model->cache->length(idle->sequence), begin.size()) << "it was given";
+}
+
+// By the step thread, which is the only one to write the accounts.
+TEST_P(Prefix, GoesWithItsModel) {
+  Place place(GetParam());
+  for (uint32_t i = 0; i < 3; ++i) (void)place.ask(place.a, words(41, 2 * i + 3));
+  EXPECT_NE(place.a->kv_account()->held_bytes, 0u);
+  const std::shared_ptr<engine::Model> model = place.model;
+  ASSERT_TRUE(place.engine->unload_model(model).ok());
+  EXPECT_EQ(place.a->kv_account()->held_bytes, 0u);
+  EXPECT_EQ(place.a->kv_account()->claimed_bytes, 0u);
 }
 
 // Every token of an evaluation wants its row.
@@ -335,13 +427,13 @@ TEST(PrefixCache, FindsTheLongestOfAll) {
       while (same < most && entry[same] == prompt[same]) ++same;
       longest = std::max(longest, static_cast<uint32_t>(same / 4 * 4));
     }
-    const engine::PrefixCache::Hit hit = prefixes.find(account->tenant, prompt);
+    const engine::PrefixCache::Hit hit = prefixes.find(*account, prompt);
     ASSERT_EQ(hit.tokens, longest);
     ASSERT_EQ(hit.branch, longest);
     if (longest != 0) {
       ASSERT_GE(cache->length(hit.sequence), longest);
     }
-    ASSERT_EQ(prefixes.find(TenantId{2}, prompt).tokens, 0u);
+    ASSERT_EQ(prefixes.find(KvAccount(TenantId{2}, 0), prompt).tokens, 0u);
   }
   prefixes.forget(account->tenant);
   EXPECT_EQ(account->claimed_bytes, 0u);
@@ -360,11 +452,11 @@ enum class Around { kNothing, kEviction, kPublished };
 
 Probe probe(const Setup& setup, Around around, bool same_tenant, bool victim_ran_it) {
   Place place(setup, around == Around::kEviction ? 2 * sequence_bytes(setup) : 0,
-              {.queue_max = 1, .prefix_bytes_max = kPlenty, .publishes = true});
+              {.queue_max = 1, .prefix_bytes_max = kPlenty});
   std::vector<int32_t> begin;
   if (around == Around::kPublished) {
     begin = words(kPage, 17);
-    const auto session = place.session(*place.engine->create_tenant("operator", {.publishes = true}));
+    const auto session = place.session(*place.engine->create_tenant("operator", publisher_limits(setup)));
     (void)place.ask_on(session, Place::params(begin + words(1, 3), 1));
     EXPECT_TRUE(place.engine->publish_prefix(session).ok());
   }
