@@ -78,7 +78,7 @@ class Totals:
                         self.add(name, "skipped", skip_reason(output, f"{suite['name']}.{case['name']}"))
                     else:
                         self.add(name, "passed")
-        if code != 0 and bad == 0:
+        if (code != 0 or not report.is_file()) and bad == 0:  # whoever writes no report has run nothing
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
             self.add(f"{program}:whole-program", "failed", f"{how}; the end of its output:\n{util.tail(output, 40)}")
 

@@ -45,9 +45,12 @@ void Cache::touch(SequenceId sequence) {
 
 void Cache::owners_at_rest(std::vector<Rest>* out) const {
   out->clear();
+  const bool departed =  // hardly ever: who published has ended, and others go on from it
+      std::any_of(owners_.begin(), owners_.end(), [](const auto& owner) { return owner->sequences == 0; });
   for (const auto& owner : owners_) {
     if (owner->first_at_rest == nullptr) continue;
-    out->push_back({owner->account.get(), owner->claimed_bytes, owner->rest_bytes});
+    out->push_back(
+        {owner->account.get(), owner->claimed_bytes, owner->rest_bytes, departed ? departed_bytes(*owner) : 0});
   }
 }
 
@@ -64,17 +67,17 @@ SequenceId Cache::next_at_rest(const KvAccount& account, SequenceId after) const
   return owner == nullptr || owner->first_at_rest == nullptr ? SequenceId::kNone : owner->first_at_rest->id;
 }
 
-uint64_t Cache::rest_on_departed(const KvAccount& account) const {
-  const auto departed = [](const auto& owner) { return owner->sequences == 0; };
-  if (std::none_of(owners_.begin(), owners_.end(), departed)) return 0;  // mostly so
-  const Owner* const owner = owner_with(account);
+uint64_t Cache::departed_bytes(const Owner& owner) const {
   uint64_t bytes = 0;
-  for (const Sequence* s = owner == nullptr ? nullptr : owner->first_at_rest; s != nullptr; s = s->after) {
+  const KvAccount* known = nullptr;  // of the page before: mostly the same
+  bool departed = false;
+  for (const Sequence* s = owner.first_at_rest; s != nullptr; s = s->after) {
     for (uint32_t g = 0; g < n_groups(); ++g) {
       for (const uint32_t page : s->tables[g].pages) {
-        const KvAccount* const other = pools_[g].account(page);
-        if (other == &account || owner_with(*other)->sequences != 0) continue;
-        bytes += pools_[g].shape().page_bytes;
+        const KvAccount* const account = pools_[g].account(page);
+        if (account != known) departed = owner_with(*account)->sequences == 0;
+        known = account;
+        if (departed) bytes += pools_[g].shape().page_bytes;
       }
     }
   }

@@ -114,15 +114,14 @@ class Cache {
     const KvAccount* account = nullptr;
     uint64_t claimed_bytes = 0;  // by all its sequences in this cache
     uint64_t rest_bytes = 0;     // of it, held by those at rest; a shared page counts for each
+    // Of these, in pages on the accounts of owners without sequences, who cannot give them.
+    uint64_t departed_bytes = 0;
   };
   uint64_t rest_bytes() const { return rest_bytes_; }  // of all owners
   // The owners with sequences at rest.
   void owners_at_rest(std::vector<Rest>* out) const;
   // Of the owner of this one, without it.
   uint64_t rest_of_owner(SequenceId sequence) const;
-  // Of what the owner's sequences at rest hold, bytes in pages on the accounts of owners without sequences: nobody else
-  // can give these.
-  uint64_t rest_on_departed(const KvAccount& account) const;
   // Bytes that become free when the sequence is cut there.
   uint64_t freed_by(SequenceId sequence, uint32_t position) const;
   // The owner's sequence that has been at rest for longest, or for longest after `after`; kNone = no more.
@@ -209,6 +208,7 @@ class Cache {
   void note_rest(Sequence& s);
   void leave_rest(Sequence& s);
   uint64_t bytes_behind(const Sequence& s, uint32_t position) const;
+  uint64_t departed_bytes(const Owner& owner) const;
   Status allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out);
   bool drop(Sequence& s, uint32_t group, uint32_t page);
   void drop_tail(Sequence& s, uint32_t group);  // the pages past length

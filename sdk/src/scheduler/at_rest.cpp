@@ -15,6 +15,7 @@ namespace {
 // So many sequences of one owner are looked at for one that can give something: where layers have a window, a sequence
 // can often give all it has or nothing, and all may be too much.
 constexpr uint32_t kLookedAt = 64;
+constexpr uint32_t kSharedLookedAt = 8;  // of them, such as give nothing by themselves: each costs a look at its pages
 
 }  // namespace
 
@@ -32,7 +33,7 @@ void Scheduler::look_at_rest(const State& state, Whose whose) {
     const uint64_t claimed = account.claimed_bytes.load(std::memory_order_relaxed);
     const uint64_t floor = is_own || kWithoutCeilings ? 0 : account.floor_bytes.load(std::memory_order_relaxed);
     // What an owner who is gone has left to this one is on nobody's floor.
-    const uint64_t above = claimed - std::min(claimed, floor) + cache_.rest_on_departed(account);
+    const uint64_t above = claimed - std::min(claimed, floor) + owner.departed_bytes;
     resting_.push_back({&account, excess_of(account, owner.claimed_bytes), floor, std::min(above, rest)});
   }
 }
@@ -64,7 +65,7 @@ bool Scheduler::drop_at_rest(const State& state, Whose whose) {
 bool Scheduler::drop_of(const Resting& owner, kv::SequenceId spared) {
   kv::SequenceId sequence = cache_.next_at_rest(*owner.account, kv::SequenceId::kNone);
   kv::SequenceId last = kv::SequenceId::kNone;
-  uint32_t last_position = 0;
+  uint32_t last_position = 0, shared = 0;
   for (uint32_t i = 0; sequence != kv::SequenceId::kNone && i < kLookedAt; ++i) {
     uint32_t position = cache_.position_within(sequence, owner.bytes);
     const bool whole = position == cache_.length(sequence) && cache_.bytes_claimed(sequence) > owner.floor;
@@ -78,6 +79,7 @@ bool Scheduler::drop_of(const Resting& owner, kv::SequenceId spared) {
         last = sequence;
         last_position = position;
       }
+      if (++shared == kSharedLookedAt) break;
     }
     sequence = cache_.next_at_rest(*owner.account, sequence);
   }
