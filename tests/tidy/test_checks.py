@@ -308,6 +308,8 @@ def test_a_crash_and_a_skip_are_counted(tmp_path: pathlib.Path) -> None:
     counted.add_gtest("test_x", report, 0, log)
     counted.add_gtest("test_y", tmp_path / "absent", -6, log)
     assert counted.counts() == (1, 1, 1) and counted.unexpected_skips() == ["test_x:A.Skip"]
+    counted.add_gtest("test_z", tmp_path / "absent", 0, log)
+    assert counted.failed[-1] == "test_z:whole-program", "it ran nothing"
     assert counted.close() == 1
 
 
