@@ -101,13 +101,11 @@ function(merritt_test folder)
   string(REGEX REPLACE "^sdk/" "" short "${folder}")
   string(REPLACE "/" "_" target "test_${short}")
   add_executable(${target} ${sources})
-  target_link_libraries(${target} PRIVATE merritt_flags ${ARG_LINK} merritt::gtest)
+  target_link_libraries(${target} PRIVATE merritt_flags ${ARG_LINK} merritt_test_places merritt::gtest)
   # What is tested is optimised in full; of the tests themselves -O3 only makes a build slower. At -O1 GCC takes a
   # replaced operator delete that ends in free for a mismatch.
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>
     $<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:-Wno-mismatched-new-delete>)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
-  target_compile_definitions(${target} PRIVATE MERRITT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-    MERRITT_OUTPUT_DIR="${MERRITT_OUTPUT_DIR}")
   add_test(NAME ${target} COMMAND ${target})
 endfunction()

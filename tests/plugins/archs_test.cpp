@@ -11,13 +11,15 @@
 #include "model/model_file.hpp"
 #include "model/weight_source.hpp"
 #include "tests/plugins/harness/each_plugin.hpp"
+#include "tests/support/places.hpp"
 #include "tests/support/tiny_gguf.hpp"
 
 namespace merritt::testing {
 namespace {
 
 const nlohmann::json& goldens() {
-  static const nlohmann::json all = nlohmann::json::parse(std::ifstream(MERRITT_SOURCE_DIR "/tests/golden/archs.json"));
+  static const nlohmann::json all =
+      nlohmann::json::parse(std::ifstream(merritt::test::source_dir() + "/tests/golden/archs.json"));
   return all;
 }
 

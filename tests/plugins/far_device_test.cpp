@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tests/plugins/harness/each_plugin.hpp"
+#include "tests/support/places.hpp"
 
 namespace merritt::testing {
 namespace {
@@ -86,8 +87,8 @@ TEST(FaultyPlugin, EveryKthCallMayFailAndNothingIsLost) {
   PluginLibrary faulty;
   faulty.name = "faulty";
   std::string reason;
-  ASSERT_TRUE(
-      load_plugin(output_dir() + "/lib/merritt/test_plugins/libmerritt_faulty_fails_kth_call.so", &faulty, &reason))
+  ASSERT_TRUE(load_plugin(merritt::test::output_dir() + "/lib/merritt/test_plugins/libmerritt_faulty_fails_kth_call.so",
+                          &faulty, &reason))
       << reason;
   struct Controls {
     uint32_t struct_size, reserved;

@@ -8,12 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/plugins/harness/rig.hpp"
+#include "tests/support/places.hpp"
 
 namespace merritt::testing {
 namespace {
 
 const nlohmann::json& goldens() {
-  static const nlohmann::json all = nlohmann::json::parse(std::ifstream(MERRITT_SOURCE_DIR "/tests/golden/ops.json"));
+  static const nlohmann::json all =
+      nlohmann::json::parse(std::ifstream(merritt::test::source_dir() + "/tests/golden/ops.json"));
   return all;
 }
 

@@ -10,6 +10,7 @@
 #include "support/blocks.hpp"
 #include "support/kv_layout.hpp"
 #include "support/numbers.hpp"
+#include "tests/support/places.hpp"
 
 namespace merritt::plugin {
 namespace {
@@ -21,7 +22,7 @@ std::vector<uint8_t> from_hex(const std::string& text) {
 }
 
 TEST(WeightTypes, OpenLikeTheGgufPackage) {
-  std::ifstream file(MERRITT_SOURCE_DIR "/tests/golden/quants.json");
+  std::ifstream file(merritt::test::source_dir() + "/tests/golden/quants.json");
   const auto goldens = nlohmann::json::parse(file);
   ASSERT_EQ(goldens.size(), 14u);
   for (const auto& golden : goldens) {

@@ -4,6 +4,7 @@
 
 #include "tests/sim/fairness.hpp"
 #include "tests/sim/worlds.hpp"
+#include "tests/support/places.hpp"
 
 namespace merritt::sim {
 namespace {
@@ -35,7 +36,7 @@ TEST(Theorem, OneResourceStaysWithinTwiceTheBound) {
 }
 
 TEST(Theorem, TightOnTheCommittedTrace) {
-  Simulator sim(world_of_trace(std::string(MERRITT_SOURCE_DIR) + "/tests/sim/traces/four_tenants.trace"));
+  Simulator sim(world_of_trace(merritt::test::source_dir() + "/tests/sim/traces/four_tenants.trace"));
   sim.run(4000);
   ASSERT_EQ(sim.trouble(), "");
   RecordProperty("worst_gap", std::to_string(worst_gap(sim)));

@@ -14,16 +14,15 @@
 #include <vector>
 
 #include "merritt/merritt.h"
+#include "tests/support/places.hpp"
 
 namespace merritt::test {
 
-inline std::string plugin_dir() { return std::string(MERRITT_OUTPUT_DIR) + "/lib/merritt/plugins"; }
-inline std::string test_plugin_dir() { return std::string(MERRITT_OUTPUT_DIR) + "/lib/merritt/test_plugins"; }
-inline std::string stories_path() { return std::string(MERRITT_SOURCE_DIR) + "/models/stories260k.gguf"; }
-inline std::string gemma_path() { return std::string(MERRITT_SOURCE_DIR) + "/models/gemma-3-270m-q4_k_m.gguf"; }
-inline std::string shared_data(const std::string& name) {
-  return std::string(MERRITT_SOURCE_DIR) + "/../shared/data/" + name;
-}
+inline std::string plugin_dir() { return output_dir() + "/lib/merritt/plugins"; }
+inline std::string test_plugin_dir() { return output_dir() + "/lib/merritt/test_plugins"; }
+inline std::string stories_path() { return source_dir() + "/models/stories260k.gguf"; }
+inline std::string gemma_path() { return source_dir() + "/models/gemma-3-270m-q4_k_m.gguf"; }
+inline std::string shared_data(const std::string& name) { return source_dir() + "/../shared/data/" + name; }
 
 #define MERRITT_SKIP_WITHOUT(path)                                                                            \
   do {                                                                                                        \

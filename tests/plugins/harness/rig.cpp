@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/plugins/harness/rig.hpp"
+#include "tests/support/places.hpp"
 
 #include <dlfcn.h>
 
@@ -8,8 +9,6 @@
 #include <filesystem>
 
 namespace merritt::testing {
-
-std::string output_dir() { return MERRITT_OUTPUT_DIR; }
 
 bool load_plugin(const std::string& path, PluginLibrary* out, std::string* reason) {
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -41,7 +40,7 @@ const Loaded& loaded() {
     Loaded l;
     for (const auto& [name, folder] :
          {std::pair{"reference", "plugins"}, std::pair{"fardevice", "test_plugins"}, std::pair{"onednn", "plugins"}}) {
-      const std::string path = output_dir() + "/lib/merritt/" + folder + "/libmerritt_" + name + ".so";
+      const std::string path = merritt::test::output_dir() + "/lib/merritt/" + folder + "/libmerritt_" + name + ".so";
       PluginLibrary library;
       library.name = name;
       std::string reason;

@@ -19,14 +19,13 @@ struct PluginLibrary {
   mrt_hello_out hello{};
   bool exact() const { return name != "onednn"; }  // computes the reference mathematics themselves
 };
-/// reference and fardevice always, onednn when it is built; MERRITT_OUTPUT_DIR says where.
+/// reference and fardevice always, onednn when it is built.
 const std::vector<PluginLibrary>& plugins();
 /// Why a plugin that is built could not be loaded; empty when all could.
 const std::string& plugin_load_errors();
 const PluginLibrary& plugin_named(const std::string& name);
 /// dlopen and hello. False with a reason.
 bool load_plugin(const std::string& path, PluginLibrary* out, std::string* reason);
-std::string output_dir();
 
 struct RigOptions {
   Executor executor = Executor::kOneThread;

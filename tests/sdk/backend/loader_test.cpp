@@ -14,6 +14,7 @@
 #include "base/os/clock.hpp"
 #include "base/os/cpu.hpp"
 #include "tests/sdk/backend/signed_folder.hpp"
+#include "tests/support/places.hpp"
 
 namespace merritt::backend {
 namespace {
@@ -334,7 +335,7 @@ TEST_F(LoaderTest, EveryChangedBitOfAManifestIsRefused) {
 
 TEST(ManifestTest, TheSeedsOfItsFuzzerAreManifests) {
   int seeds = 0;
-  for (const auto& entry : fs::directory_iterator(MERRITT_SOURCE_DIR "/tests/fuzz/corpus/manifest")) {
+  for (const auto& entry : fs::directory_iterator(merritt::test::source_dir() + "/tests/fuzz/corpus/manifest")) {
     const Result<SignedManifest> decoded = decode_signed(bytes_of(entry.path().string()));
     EXPECT_TRUE(decoded.ok()) << entry.path() << ": " << decoded.status().message();
     ++seeds;

@@ -14,6 +14,7 @@
 
 #include "backend/device.hpp"
 #include "backend/loader.hpp"
+#include "tests/support/places.hpp"
 
 namespace merritt::backend {
 namespace {
@@ -55,7 +56,7 @@ TEST(MrtErrorTest, NonsenseIsClamped) {
 }
 
 LoaderOptions build_options(const std::string& folder) {
-  const std::string root = fs::canonical(MERRITT_OUTPUT_DIR).string() + "/lib/merritt/";
+  const std::string root = fs::canonical(merritt::test::output_dir()).string() + "/lib/merritt/";
   LoaderOptions options;
   options.directories = {root + folder};
   std::ifstream file(root + "plugins/trust.json");

@@ -11,6 +11,7 @@
 #include <map>
 
 #include "model/model_file.hpp"
+#include "tests/support/places.hpp"
 #include "tests/support/tiny_gguf.hpp"
 
 namespace merritt::model {
@@ -244,7 +245,7 @@ TEST(ModelFile, TellsWhatItIs) {
 }
 
 TEST(ModelFile, RealGemma) {
-  const std::string path = MERRITT_SOURCE_DIR "/models/gemma-3-270m-q4_k_m.gguf";
+  const std::string path = merritt::test::source_dir() + "/models/gemma-3-270m-q4_k_m.gguf";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "models/gemma-3-270m-q4_k_m.gguf is absent; run ./dev setup";
   auto source = weights::open_file_source(path);
   ASSERT_TRUE(source.ok());

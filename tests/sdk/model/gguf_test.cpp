@@ -13,6 +13,7 @@
 
 #include "model/weights/types.hpp"
 #include "tests/support/gguf_writer.hpp"
+#include "tests/support/places.hpp"
 #include "tests/support/tiny_gguf.hpp"
 
 namespace merritt::model::weights {
@@ -221,7 +222,7 @@ TEST_F(Files, TruncationBeforeParsingIsNamed) {
 
 // A real header with 262,144 tokens is parsed from the disk cache in well under a second; the time is only printed.
 TEST(RealFile, GemmaHeader) {
-  const std::string path = MERRITT_SOURCE_DIR "/models/gemma-3-270m-q4_k_m.gguf";
+  const std::string path = merritt::test::source_dir() + "/models/gemma-3-270m-q4_k_m.gguf";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "models/gemma-3-270m-q4_k_m.gguf is absent; run ./dev setup";
   const auto start = std::chrono::steady_clock::now();
   const auto gguf = Gguf::parse(*open_file_source(path));

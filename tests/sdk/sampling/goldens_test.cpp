@@ -11,6 +11,7 @@
 
 #include "sampling/random.hpp"
 #include "sampling/sampler.hpp"
+#include "tests/support/places.hpp"
 
 namespace merritt::sampling {
 namespace {
@@ -19,7 +20,7 @@ using nlohmann::json;
 
 const json& goldens() {
   static const json all = [] {
-    std::ifstream in(std::string(MERRITT_SOURCE_DIR) + "/tests/golden/sampling.json");
+    std::ifstream in(merritt::test::source_dir() + "/tests/golden/sampling.json");
     return json::parse(in);
   }();
   return all;

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "tests/sdk/tenant/journal_site.hpp"
+#include "tests/support/places.hpp"
 #include "tests/support/temp_folder.hpp"
 
 namespace merritt::tenant {
@@ -88,7 +89,7 @@ TEST_F(JournalTest, NumberingGoesOnInTheNextProcess) {
 
 // Written by tests/fuzz/make_corpus.py, which knows the layout from its description.
 TEST_F(JournalTest, TheLayoutIsTheOneThatIsDescribed) {
-  write_bytes(path_, bytes_of(std::string(MERRITT_SOURCE_DIR) + "/tests/fuzz/corpus/journal/two_records.journal"));
+  write_bytes(path_, bytes_of(merritt::test::source_dir() + "/tests/fuzz/corpus/journal/two_records.journal"));
   Site site;
   ASSERT_TRUE(site.open(path_).ok());
   EXPECT_EQ(site.journal->stats().records, 2u);

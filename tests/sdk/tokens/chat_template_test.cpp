@@ -2,6 +2,7 @@
 // The renderer against jinja2: tests/golden/chat_templates.json, which make_template_goldens.py writes. What jinja2
 // refuses must be refused here as well, at compile or while rendering.
 #include "tokens/chat_template.hpp"
+#include "tests/support/places.hpp"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +23,7 @@ std::string read_file(const std::string& path) {
 
 const nlohmann::json& goldens() {
   static const nlohmann::json all =
-      nlohmann::json::parse(read_file(std::string(MERRITT_SOURCE_DIR) + "/tests/golden/chat_templates.json"));
+      nlohmann::json::parse(read_file(merritt::test::source_dir() + "/tests/golden/chat_templates.json"));
   return all;
 }
 
@@ -73,7 +74,7 @@ TEST(ChatTemplate, RendersAsJinja) {
 }
 
 TEST(ChatTemplate, RendersTheTemplatesOfModelFamilies) {
-  const std::string folder = std::string(MERRITT_SOURCE_DIR) + "/../shared/data/chat-templates/";
+  const std::string folder = merritt::test::source_dir() + "/../shared/data/chat-templates/";
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << folder << " is absent";
   for (const auto& golden : goldens()["models"]) {
     const auto file = golden["file"].get<std::string>(), conversation = golden["conversation"].get<std::string>();

@@ -10,6 +10,7 @@
 #include "model/vocabulary.hpp"
 #include "model/weights/gguf.hpp"
 #include "model/weights/source.hpp"
+#include "tests/support/places.hpp"
 #include "tokens/detokenizer.hpp"
 #include "tokens/tokenizer.hpp"
 
@@ -38,7 +39,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path) {
 }
 
 TEST(LlamaVectors, IdsAreExactOnAllOfThem) {
-  const std::string path = std::string(MERRITT_SOURCE_DIR) + "/../shared/data/vocab/ggml-vocab-llama-spm.gguf";
+  const std::string path = merritt::test::source_dir() + "/../shared/data/vocab/ggml-vocab-llama-spm.gguf";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
   const auto tokenizer = open_tokenizer(path);
   ASSERT_NE(tokenizer, nullptr);
