@@ -124,10 +124,10 @@ def run_gtests(totals: Totals, folder: pathlib.Path, pattern: str = "", only: li
 
 
 def run_shards(totals: Totals, program: str, words: list[str], tag: str, env: dict[str, str], timeout_s: int) -> None:
-    """Most cases keep one core busy, so a program's cases are dealt to as many processes as there are cores, in twice
-    as many shards: whoever is done early takes another."""
+    """Most cases keep one core busy, so a program's cases are dealt to as many processes as there are cores, in four
+    times as many shards: whoever is done early takes another, and long cases seldom fall into the same one."""
     workers = util.cpu_count()
-    shards = 2 * workers if workers > 1 else 1
+    shards = 4 * workers if workers > 1 else 1
 
     def run_shard(index: int) -> tuple[pathlib.Path, int, pathlib.Path]:
         report, output = util.BUILD / "reports" / f"{tag}-{index}.json", util.LOGS / f"{tag}-{index}.log"
