@@ -3,6 +3,7 @@
 #include "merritt/backend.h"
 #include "onednn/simd_avx512.hpp"
 #define MERRITT_STREAM_AHEAD 0
+#define MERRITT_STREAMS 1
 // The order matters: each builds on the ones before.
 // clang-format off
 #include "onednn/types_impl.hpp"

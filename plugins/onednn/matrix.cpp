@@ -22,10 +22,10 @@ Runner::Work Runner::matrix_work(const MatrixOp& op) const noexcept {
     // Long enough to stream, short enough that the last one to finish is not waited for.
     constexpr uint64_t kStreamBytes = 128u << 10;
     const uint64_t fair = std::max<uint64_t>(1, w.groups / (static_cast<uint64_t>(host_->n_workers()) * 2));
-    // In twos where there are rows enough for tiles, which take two groups at a time.
-    const uint64_t together = rows.n - rows.n_prompt < 8 ? 1 : 2;
-    work.chunk =
-        std::clamp<uint64_t>(kStreamBytes / w.group_bytes / together * together, together, std::max(together, fair));
+    // In fours, which some kernels read at once.
+    constexpr uint64_t kTogether = 4;
+    work.chunk = std::clamp(kStreamBytes / w.group_bytes, 1ul, fair) + (kTogether - 1);
+    work.chunk -= work.chunk % kTogether;
     work.tasks += static_cast<uint32_t>((w.groups + work.chunk - 1) / work.chunk);
   }
   return work;
@@ -113,16 +113,22 @@ void Runner::prompt_tiles(const MatrixOp& op, uint32_t i, Worker& w) noexcept {
   const uint32_t groups = static_cast<uint32_t>(left + 1) / 2 * 2;
   for (uint32_t r0 = 0; r0 < n_rows; r0 += kTileProductRows) {
     const uint32_t rows = std::min(kTileProductRows, n_rows - r0);
-    multiply_in_tiles(*k_, m, g0, groups, row(op.in_bf16, r0), rows, w.panel, w.tile);
-    give_tiles(op, g0, groups, r0, rows, w.tile);
+    // Straight to the rows where these lie one after another and have the tiles' columns, and nothing is to be added.
+    const Value& y = model_->schedule().values[op.out];
+    const bool straight = y.output == kNoValue && op.bias == kNoValue && (g0 + groups) * kLanes <= m.rows;
+    float* out = straight ? row_as<float>(op.out, r0) + g0 * kLanes : nullptr;
+    const uint32_t given =
+        multiply_in_tiles(*k_, m, g0, groups, row(op.in_bf16, r0), rows, w.panel, w.tile, out, y.row_bytes);
+    give_tiles(op, g0, groups, r0, given, rows, w.tile);
   }
 }
 
-void Runner::give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32_t r0, uint32_t rows,
+// Rows [first, rows) of those from r0 on.
+void Runner::give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32_t r0, uint32_t first, uint32_t rows,
                         const float* sums) noexcept {
   const Packed& m = model_->matrix(op.matrix);
   const float* bias = model_->vector(op.bias);
-  for (uint32_t r = 0; r < rows; ++r) {
+  for (uint32_t r = first; r < rows; ++r) {
     const float* from = sums + (static_cast<uint64_t>(r / kTileRows) * groups * kTileRows + r % kTileRows) * kLanes;
     float* y = row_as<float>(op.out, r0 + r);
     for (uint64_t c = g0 * kLanes; c < std::min(m.rows, (g0 + groups) * kLanes); c += kLanes, from += kTileBytes / 4) {
@@ -145,8 +151,8 @@ void Runner::generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk
   for (uint32_t i = 0; i < n; ++i) w.out[i] = row_as<float>(op.out, rows.n_prompt + i);
   const uint64_t g0 = piece * chunk, g1 = std::min(m.groups, g0 + chunk);
   const float* bias = model_->vector(op.bias);
-  if (op.generated_q15) {
-    k_->gemv_q15(m, g0, g1, row(op.in_q15, rows.n_prompt), q15_row_bytes(m.padded), n, w.out, bias);
+  if (op.generated_q12) {
+    k_->gemv_q12(m, g0, g1, row(op.in_q12, rows.n_prompt), q12_row_bytes(m.padded), n, w.out, bias);
   } else {
     k_->gemv_f32(m, g0, g1, row_as<float>(op.in, rows.n_prompt), m.cols, n, w.out, bias);
   }

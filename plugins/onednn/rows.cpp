@@ -57,7 +57,12 @@ void Runner::row_op(const RowOp& op, uint16_t rows, uint32_t r, uint32_t worker)
         uint8_t* to = tiles ? row(op.out_bf16, r / kTileRows * kTileRows) + tile_row(r) : row(op.out_bf16, r);
         k_->to_bf16(x, op.width, padded, reinterpret_cast<uint16_t*>(to), tiles ? kTileBytes / 2 : kTileDepth);
       }
-      if (!prompt && op.out_q15 != kNoValue) k_->quantise(x, op.width, padded, row(op.out_q15, r));
+      if (!prompt && op.out_q12 != kNoValue) {
+        const RowsOf& of = rows_of(rows);
+        const uint32_t at = r - of.n_prompt, first = at / kQ12Band * kQ12Band;
+        const uint32_t members = std::min(kQ12Band, of.n - of.n_prompt - first);
+        k_->quantise(x, op.width, padded, row(op.out_q12, of.n_prompt + first), members, at - first);
+      }
       return;
     }
     case RowKind::kOutput: {

@@ -7,7 +7,7 @@
 namespace {
 
 using merritt::onednn::Act;
-using merritt::onednn::Q15Block;
+using merritt::onednn::Q12Planes;
 
 // e^x to about 1 ulp of f32; 0 below -87, largest below infinity above 88.
 MERRITT_INLINE F exp_of(F x) {
@@ -176,11 +176,13 @@ inline void softcap_rows(const float* x, float cap, float* y, uint64_t n) {
 
 // Scale of the largest magnitude in 32 inputs; the sums are what the unsigned codes' offset costs. The last bits of the
 // integer become the low plane, rounded to nearest, so that high stays in [-127, 127].
-inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) {
-  constexpr float kLargest = 127 * 128;
-  const I half = Simd::set1_i32(64), mask = Simd::set1_i32(127);
-  for (uint64_t k = 0; k < padded; k += 32, row += sizeof(Q15Block)) {
-    auto* block = reinterpret_cast<Q15Block*>(row);
+inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* band, uint32_t rows, uint32_t r) {
+  constexpr float kLargest = 127 * 16;
+  const I half = Simd::set1_i32(8), mask = Simd::set1_i32(15);
+  auto* planes = reinterpret_cast<Q12Planes*>(band) + r;
+  uint8_t* scales = band + merritt::onednn::q12_scales_at(padded, rows) + 4 * r;
+  const uint64_t field = 4ull * rows;
+  for (uint64_t k = 0; k < padded; k += 32, planes += rows, scales += 4 * field) {
     F v[2];
     for (uint64_t h = 0; h < 2; ++h) {
       const uint64_t at = k + 16 * h;
@@ -189,17 +191,20 @@ inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* row) 
     const float largest = Simd::largest(Simd::max(Simd::abs(v[0]), Simd::abs(v[1])));
     // A not-a-number or infinite input makes the sum of the block so, and with it the scale: it is not lost.
     const float probe = Simd::sum(Simd::mul(Simd::add(v[0], v[1]), Simd::zero()));
-    block->scale = largest / kLargest + probe;
+    const float scale = largest / kLargest + probe;
+    std::memcpy(scales, &scale, 4);
     const F inverse = Simd::set1(largest > 0.0f ? kLargest / largest : 0.0f);
+    int32_t minus_sum[3];
     for (uint64_t h = 0; h < 2; ++h) {
       // max gives its second operand for a not-a-number, so that the integers stay in their range whatever comes.
-      const I r = Simd::round(Simd::max(Simd::mul(v[h], inverse), Simd::set1(-kLargest)));
-      const I rounded = Simd::add_i(r, half);
-      Simd::store_i8(block->high + 16 * h, Simd::template shift_right_signed<7>(rounded));
-      Simd::store_i8(block->low + 16 * h, Simd::sub_i(Simd::and_i(rounded, mask), half));
-      block->minus_sum[h] = -Simd::sum_i(r);
+      const I q = Simd::round(Simd::max(Simd::mul(v[h], inverse), Simd::set1(-kLargest)));
+      const I rounded = Simd::add_i(q, half);
+      Simd::store_i8(planes->high + 16 * h, Simd::template shift_right_signed<4>(rounded));
+      Simd::store_i8(planes->low + 16 * h, Simd::sub_i(Simd::and_i(rounded, mask), half));
+      minus_sum[h] = -Simd::sum_i(q);
     }
-    block->minus_sum[2] = block->minus_sum[0] + block->minus_sum[1];
+    minus_sum[2] = minus_sum[0] + minus_sum[1];
+    for (uint64_t f = 0; f < 3; ++f) std::memcpy(scales + (f + 1) * field, &minus_sum[f], 4);
   }
 }
 

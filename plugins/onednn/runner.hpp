@@ -99,7 +99,7 @@ class Runner {
   void prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept;
   uint32_t tile_groups(const Packed& m) const noexcept;
   void prompt_tiles(const MatrixOp& op, uint32_t i, Worker& w) noexcept;
-  void give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32_t r0, uint32_t rows,
+  void give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32_t r0, uint32_t first, uint32_t rows,
                   const float* sums) noexcept;
   void generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk, Worker& w) noexcept;
   Work matrix_work(const MatrixOp& op) const noexcept;

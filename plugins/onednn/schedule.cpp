@@ -40,11 +40,11 @@ class Builder {
   }
   uint32_t matrix(uint32_t weight);
   uint32_t vector(const PlanNode& n, uint32_t k, double offset);
-  void converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q15, uint32_t* out_bf16,
-                 uint32_t* out_q15);
+  void converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q12, uint32_t* out_bf16,
+                 uint32_t* out_q12);
 
   struct Forms {
-    uint32_t bf16 = kNoValue, q15 = kNoValue;
+    uint32_t bf16 = kNoValue, q12 = kNoValue;
   };
   const Plan& plan_;
   Formats formats_;
@@ -112,7 +112,7 @@ void Builder::place_row_op(RowOp op, uint16_t rows, uint32_t after, bool local) 
   Phase& phase = phase_after(PhaseKind::kRows, rows, after, local, &at);
   for (const uint32_t v : {op.in, op.in2}) uses(v, at);
   if (op.angles != kNoValue && op.kind == RowKind::kRope) uses(s_.angles[op.angles].value, at);
-  for (const uint32_t v : {op.out, op.out_bf16, op.out_q15}) {
+  for (const uint32_t v : {op.out, op.out_bf16, op.out_q12}) {
     if (v != kNoValue) made(v, at, at);
   }
   phase.needed_by |= op.needed_by;
@@ -252,8 +252,8 @@ void Builder::rope(uint32_t i) {
 }
 
 // The forms in which products read a value; made once, right after the value itself.
-void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q15, uint32_t* out_bf16,
-                        uint32_t* out_q15) {
+void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q12, uint32_t* out_bf16,
+                        uint32_t* out_q12) {
   const uint64_t padded = (static_cast<uint64_t>(width) + 31) / 32 * 32;
   RowOp op{RowKind::kConvert};
   op.in = value;
@@ -264,11 +264,11 @@ void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16
     const uint32_t made = add_value(rows, padded * 2);
     op.out_bf16 = forms_[value].bf16 = made;
   }
-  if (q15 && forms_[value].q15 == kNoValue) {
-    const uint32_t made = add_value(rows, q15_row_bytes(padded));
-    op.out_q15 = forms_[value].q15 = made;
+  if (q12 && forms_[value].q12 == kNoValue) {
+    const uint32_t made = add_value(rows, q12_row_bytes(padded));
+    op.out_q12 = forms_[value].q12 = made;
   }
-  if (op.out_bf16 != kNoValue || op.out_q15 != kNoValue) place_row_op(op, rows, born(value), true);
+  if (op.out_bf16 != kNoValue || op.out_q12 != kNoValue) place_row_op(op, rows, born(value), true);
   for (Phase& phase : s_.phases) {  // an earlier conversion of the same value now serves this product too
     for (RowOp& made : phase.row_ops) {
       if (made.kind != RowKind::kConvert || made.in != value) continue;
@@ -277,7 +277,7 @@ void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16
     }
   }
   *out_bf16 = bf16 ? forms_[value].bf16 : kNoValue;
-  *out_q15 = q15 ? forms_[value].q15 : kNoValue;
+  *out_q12 = q12 ? forms_[value].q12 : kNoValue;
 }
 
 void Builder::linear(uint32_t i) {
@@ -291,15 +291,15 @@ void Builder::linear(uint32_t i) {
   op.matrix = matrix(n.args[1].index);
   op.bias = vector(n, 2, 0.0);
   op.prompt_bf16 = formats_.bf16 && !formats_.exact && w.type != kF32;
-  op.generated_q15 = !formats_.exact && is_quantised(w.type);
-  converted(op.in, static_cast<uint32_t>(w.cols), n.needed_by, op.prompt_bf16, op.generated_q15, &op.in_bf16,
-            &op.in_q15);
+  op.generated_q12 = !formats_.exact && is_quantised(w.type);
+  converted(op.in, static_cast<uint32_t>(w.cols), n.needed_by, op.prompt_bf16, op.generated_q12, &op.in_bf16,
+            &op.in_q12);
   uint32_t after = born(op.in);
   if (op.in_bf16 != kNoValue) after = std::max(after, born(op.in_bf16));
-  if (op.in_q15 != kNoValue) after = std::max(after, born(op.in_q15));
+  if (op.in_q12 != kNoValue) after = std::max(after, born(op.in_q12));
   uint32_t at = 0;
   Phase& phase = phase_after(PhaseKind::kMatrix, 0, after, false, &at);
-  for (const uint32_t v : {op.in, op.in_bf16, op.in_q15}) uses(v, at);
+  for (const uint32_t v : {op.in, op.in_bf16, op.in_q12}) uses(v, at);
   made(op.out, at, at);
   phase.needed_by |= op.needed_by;
   phase.matrix_ops.push_back(op);

@@ -6,7 +6,7 @@
 namespace {
 
 constexpr merritt::onednn::Kernels make_kernels(const char* name, uint32_t isa, const char* dot_name) {
-  return {name,      isa,          Simd::kBf16, dot_name, gemv_q15,   gemv_f32,     panel_bf16,    panel_f32,
+  return {name,      isa,          Simd::kBf16, dot_name, gemv_q12,   gemv_f32,     panel_bf16,    panel_f32,
           gemm_f32,  quantise,     to_bf16,     rms_norm, layer_norm, add_rows,     mul_rows,      act_rows,
           gate_rows, softcap_rows, rope,        store_kv, attend,     attend_start, attend_finish, attend_merge};
 }

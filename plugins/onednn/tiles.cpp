@@ -7,15 +7,15 @@
 
 namespace merritt::onednn {
 
-void multiply_in_tiles(const Kernels& k, const Packed& w, uint64_t g0, uint32_t groups, const uint8_t* a, uint32_t rows,
-                       uint8_t* opened, float* sums) noexcept {
+uint32_t multiply_in_tiles(const Kernels& k, const Packed& w, uint64_t g0, uint32_t groups, const uint8_t* a,
+                           uint32_t rows, uint8_t* opened, float* sums, float* out, uint64_t out_row) noexcept {
   const auto block = static_cast<uint32_t>(w.padded / w.blocks);
   const uint32_t at_once = kTileProductDepth / block, tiles = block / kTileDepth;
   TileProduct p{};
   p.b = opened;
-  p.c = reinterpret_cast<uint8_t*>(sums);
   p.a_band = w.padded * kTileRows * 2;
-  p.c_band = static_cast<uint64_t>(groups) * kTileBytes;
+  p.from = {reinterpret_cast<uint8_t*>(sums), kTileDepth * 2, kTileBytes, static_cast<uint64_t>(groups) * kTileBytes};
+  p.to = p.from;
   p.bands = (rows + kTileRows - 1) / kTileRows;
   p.groups = groups;
   for (uint32_t b = 0; b < w.blocks; b += at_once) {
@@ -27,8 +27,13 @@ void multiply_in_tiles(const Kernels& k, const Packed& w, uint64_t g0, uint32_t 
     }
     p.a = a + static_cast<uint64_t>(b) * tiles * kTileBytes;
     p.add = b != 0;
+    if (b + blocks == w.blocks && out != nullptr) {
+      p.to = {reinterpret_cast<uint8_t*>(out), out_row, kTileRows * sizeof(float), kTileRows * out_row};
+      p.bands_to = rows % kTileRows == 0 ? p.bands : rows / (2 * kTileRows) * 2;
+    }
     k.multiply_tiles(p);
   }
+  return p.bands_to * kTileRows;
 }
 
 }  // namespace merritt::onednn

@@ -18,22 +18,31 @@ inline constexpr uint32_t kTileProductRows = 512, kTileProductDepth = 512;
 /// Groups of a task, at most.
 inline constexpr uint32_t kTileProductGroups = 8;
 
+/// Where sums lie: tiles of 16 rows by 16 outputs, `row` bytes from row to row, tiles `group` and `band` bytes apart.
+struct TileSums {
+  uint8_t* at;
+  uint64_t row, group, band;
+};
+
 struct TileProduct {
   const uint8_t* a;  // bands, a_band bytes apart
   const uint8_t* b;  // groups, b_group bytes apart
-  uint8_t* c;        // sums; groups side by side, bands c_band bytes apart
-  uint64_t a_band, b_group, c_band;
+  uint64_t a_band, b_group;
+  TileSums from, to;              // may be the same
   uint32_t bands, groups, depth;  // groups even, depth in tiles
-  bool add;                       // to what lies in c
+  uint32_t bands_to;              // so many, the last ones of a pair together, go to `to`, the others back to `from`
+  bool add;                       // to what lies in `from`
 };
 
 struct Kernels;
 struct Packed;
 /// `groups` groups of w from g0 on (even, at most kTileProductGroups; what lies past the end counts as zeros) times at
 /// most kTileProductRows rows in bands from `a` on: a stretch of the depth is opened and meets all rows before the
-/// next. opened: groups x min(depth, kTileProductDepth) x 32 bytes. sums: [bands][groups] tiles.
-void multiply_in_tiles(const Kernels& k, const Packed& w, uint64_t g0, uint32_t groups, const uint8_t* a, uint32_t rows,
-                       uint8_t* opened, float* sums) noexcept;
+/// next. opened: groups x min(depth, kTileProductDepth) x 32 bytes. sums: [bands][groups] tiles. The last stretch goes
+/// to the rows at `out` instead, out_row bytes apart, where out is not null and these are whole bands. Returns the rows
+/// that went there, from the first on.
+uint32_t multiply_in_tiles(const Kernels& k, const Packed& w, uint64_t g0, uint32_t groups, const uint8_t* a,
+                           uint32_t rows, uint8_t* opened, float* sums, float* out, uint64_t out_row) noexcept;
 
 /// Byte of a row's first 32 inputs in its band; the following ones lie kTileBytes apart.
 [[gnu::always_inline]] inline uint64_t tile_row(uint32_t row) noexcept { return row % kTileRows * kTileDepth * 2; }

@@ -64,19 +64,22 @@ const Kernels& kernels() {
   return best;
 }
 
-void gemv_q15(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
+void gemv_q12(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
   const auto m = static_cast<uint32_t>(state.range(0));
   const Weights w = make_weights(type, rows, cols);
   std::vector<float> x(cols, 0.5f), y(m * rows);
-  std::vector<uint8_t> act(m * q15_row_bytes(w.packed.padded));
+  const uint64_t row_bytes = q12_row_bytes(w.packed.padded);
+  const std::unique_ptr<uint8_t, decltype(&std::free)> act(static_cast<uint8_t*>(std::aligned_alloc(64, m * row_bytes)),
+                                                           &std::free);
   std::vector<float*> out;
   for (uint32_t i = 0; i < m; ++i) {
-    kernels().quantise(x.data(), cols, w.packed.padded, act.data() + i * q15_row_bytes(w.packed.padded));
+    const uint32_t first = i / kQ12Band * kQ12Band;
+    kernels().quantise(x.data(), cols, w.packed.padded, act.get() + first * row_bytes, std::min(kQ12Band, m - first),
+                       i - first);
     out.push_back(y.data() + i * rows);
   }
   for (auto _ : state) {
-    kernels().gemv_q15(w.packed, 0, w.packed.groups, act.data(), q15_row_bytes(w.packed.padded), m, out.data(),
-                       nullptr);
+    kernels().gemv_q12(w.packed, 0, w.packed.groups, act.get(), row_bytes, m, out.data(), nullptr);
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * w.packed.bytes()));
@@ -118,11 +121,12 @@ void prompt_tiles(benchmark::State& state, uint32_t type, uint64_t rows, uint64_
   const Weights w = make_weights(type, rows, cols);
   const uint64_t padded = (m + kTileRows - 1) / kTileRows * kTileRows;
   const Bytes a = bytes(padded * cols * 2), opened = bytes(kTileProductGroups * kTileProductDepth * 32),
-              sums = bytes(padded * kTileProductGroups * kLanes * sizeof(float));
+              sums = bytes(padded * kTileProductGroups * kLanes * sizeof(float)), y = bytes(m * rows * sizeof(float));
   for (auto _ : state) {
     for (uint64_t g = 0; g < w.packed.groups; g += kTileProductGroups) {
       multiply_in_tiles(kernels(), w.packed, g, kTileProductGroups, a.get(), m, opened.get(),
-                        reinterpret_cast<float*>(sums.get()));
+                        reinterpret_cast<float*>(sums.get()), reinterpret_cast<float*>(y.get()) + g * kLanes,
+                        rows * sizeof(float));
     }
     benchmark::ClobberMemory();
   }
@@ -226,8 +230,20 @@ void attention_deep(benchmark::State& state, uint32_t type) {
 void add_all() {
   for (const uint32_t type : {kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kIQ4_NL, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K}) {
     const std::string name = type_info(type)->name;
-    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_q15, type, 8192, 2048)->Arg(1)->Arg(4)->Arg(8)->Arg(16);
-    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q15, type, 65536, 2048)->Arg(1)->Arg(16);
+    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_q12, type, 8192, 2048)
+        ->Arg(1)
+        ->Arg(2)
+        ->Arg(4)
+        ->Arg(5)
+        ->Arg(8)
+        ->Arg(12)
+        ->Arg(16)
+        ->Arg(32);
+    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q12, type, 65536, 2048)
+        ->Arg(1)
+        ->Arg(2)
+        ->Arg(4)
+        ->Arg(16);
     if (kernels().bf16) benchmark::RegisterBenchmark(("panel/" + name).c_str(), panel, type);
     benchmark::RegisterBenchmark(("prompt/" + name).c_str(), prompt, type, 2048, 1024)->Arg(16)->Arg(512);
     if (kernels().multiply_tiles == nullptr) continue;

@@ -51,16 +51,21 @@ std::vector<uint8_t> random_blocks(uint32_t type, uint64_t n, uint64_t seed) {
   return out;
 }
 
-// y = W x + bias over the hidden input, and nothing else.
+// y = W x + bias over the hidden input, and nothing else; or twice W x, whose rows the graph keeps to itself.
 struct Product {
   uint32_t type, inputs, outputs;
   GraphBuilder graph;
   std::vector<float> weights, bias;
-  Product(uint32_t t, uint32_t k, uint32_t n) : type(t), inputs(k), outputs(n) {
+  Product(uint32_t t, uint32_t k, uint32_t n, bool inside = false) : type(t), inputs(k), outputs(n) {
     std::vector<uint8_t> blocks = random_blocks(t, static_cast<uint64_t>(k) * n, t + 1);
     weights.resize(static_cast<uint64_t>(k) * n);
     dequantise_row(t, blocks.data(), weights.data(), weights.size());
     const uint32_t w = graph.weight(t, {k, n}, std::move(blocks));
+    if (inside) {
+      const uint32_t y = graph.node(MRT_OP_LINEAR, n, {MRT_REF_INPUT(MRT_IN_HIDDEN), w});
+      graph.output(graph.node(MRT_OP_ADD, n, {y, y}));
+      return;
+    }
     const uint32_t b = graph.weight({n}, 77);
     bias = noise(77, n, 1.0f);
     graph.output(graph.node(MRT_OP_LINEAR, n, {MRT_REF_INPUT(MRT_IN_HIDDEN), w, b}));
@@ -210,6 +215,26 @@ TEST_F(OneDnn, ClassesDoNotTouchEachOther) {
   ASSERT_EQ(mixed.size(), 43u * 80u);
   EXPECT_EQ(std::memcmp(mixed.data(), generated.data(), generated.size() * 4), 0);
   EXPECT_EQ(std::memcmp(mixed.data() + generated.size(), prompt.data(), prompt.size() * 4), 0);
+}
+
+// Sums that leave the tiles straight into rows end where the class ends, in the last band and in the last group.
+TEST_F(OneDnn, ClassesDoNotTouchEachOtherInsideTheGraph) {
+  for (const uint32_t outputs : {16u, 80u, 128u, 133u}) {
+    const Product p(kQ8_0, 640, outputs, true);
+    const std::vector<float> x = noise(4, 80 * 640, 1.0f);
+    Rig rig(onednn(), p.graph, product_options(0, 0));
+    ASSERT_TRUE(rig.ok()) << rig.err.message;
+    const auto generated = multiply(&rig, x, 640, {{0, 7, MRT_CLASS_GENERATED}});
+    const auto prompt = multiply(&rig, x, 640, {{7, 70, MRT_CLASS_PROMPT}});
+    ASSERT_EQ(prompt.size(), 70ull * outputs);
+    for (const uint32_t rows : {1u, 15u, 16u, 17u, 31u, 32u, 33u, 47u, 48u, 64u, 70u}) {
+      const auto mixed = multiply(&rig, x, 640, {{0, 7, MRT_CLASS_GENERATED}, {7, rows, MRT_CLASS_PROMPT}});
+      ASSERT_EQ(mixed.size(), (7ull + rows) * outputs);
+      EXPECT_EQ(std::memcmp(mixed.data(), generated.data(), generated.size() * 4), 0) << outputs << ' ' << rows;
+      EXPECT_EQ(std::memcmp(mixed.data() + generated.size(), prompt.data(), 4ull * rows * outputs), 0)
+          << outputs << ' ' << rows;
+    }
+  }
 }
 
 TEST_F(OneDnn, NotANumberStaysInItsRow) {
