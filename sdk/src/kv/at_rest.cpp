@@ -19,18 +19,31 @@ void Cache::note_rest(Sequence& s) {
   const uint64_t bytes = bytes_behind(s, 0);
   Owner& owner = *s.owner;
   owner.rest_bytes += bytes - s.rest_bytes;  // a difference: it may wrap
-  rest_bytes_ += bytes - s.rest_bytes;
   s.rest_bytes = bytes;
   if (std::exchange(s.at_rest, true)) return;
-  s.before = std::exchange(owner.last_at_rest, &s);
-  (s.before == nullptr ? owner.first_at_rest : s.before->after) = &s;
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    for (const uint32_t page : s.tables[g].pages) pools_[g].rest(page);
+  }
+  link_rest(s);
 }
 
 void Cache::leave_rest(Sequence& s) {
   if (!std::exchange(s.at_rest, false)) return;
+  s.owner->rest_bytes -= std::exchange(s.rest_bytes, 0);
+  for (uint32_t g = 0; g < n_groups(); ++g) {
+    for (const uint32_t page : s.tables[g].pages) pools_[g].unrest(page);
+  }
+  unlink_rest(s);
+}
+
+void Cache::link_rest(Sequence& s) {
   Owner& owner = *s.owner;
-  owner.rest_bytes -= s.rest_bytes;
-  rest_bytes_ -= std::exchange(s.rest_bytes, 0);
+  s.before = std::exchange(owner.last_at_rest, &s);
+  (s.before == nullptr ? owner.first_at_rest : s.before->after) = &s;
+}
+
+void Cache::unlink_rest(Sequence& s) {
+  Owner& owner = *s.owner;
   (s.before == nullptr ? owner.first_at_rest : s.before->after) = s.after;
   (s.after == nullptr ? owner.last_at_rest : s.after->before) = s.before;
   s.before = s.after = nullptr;
@@ -39,8 +52,14 @@ void Cache::leave_rest(Sequence& s) {
 void Cache::touch(SequenceId sequence) {
   Sequence* s = find(sequence);
   if (s == nullptr || !s->at_rest) return;
-  leave_rest(*s);
-  note_rest(*s);
+  unlink_rest(*s);
+  link_rest(*s);
+}
+
+uint64_t Cache::rest_bytes() const {
+  uint64_t bytes = 0;
+  for (const PagePool& pool : pools_) bytes += pool.pages_at_rest() * pool.shape().page_bytes;
+  return bytes;
 }
 
 void Cache::owners_at_rest(std::vector<Rest>* out) const {
@@ -84,19 +103,22 @@ uint64_t Cache::departed_bytes(const Owner& owner) const {
   return bytes;
 }
 
-uint64_t Cache::freed_by(SequenceId sequence, uint32_t position) const {
+// Who names a page of a group without a window names all before it too: of all pages, the last one is named by fewest.
+uint32_t Cache::cuts_to_free(SequenceId sequence, uint32_t position) const {
   const Sequence* s = find(sequence);
-  uint64_t bytes = 0;
+  uint32_t fewest = 0;
   for (uint32_t g = 0; s != nullptr && g < n_groups(); ++g) {
     const GroupShape& shape = pools_[g].shape();
     const Table& table = s->tables[g];
     const uint32_t end = divide_up(position, shape.page_tokens);
-    for (size_t i = end - std::min(end, table.base); i < table.pages.size(); ++i) {
-      // A page of a windowed group is promised to each holder by itself.
-      if (shape.window != 0 || pools_[g].references(table.pages[i]) == 1) bytes += shape.page_bytes;
-    }
+    if (table.pages.size() <= end - std::min(end, table.base)) continue;
+    if (shape.window != 0) return 1;  // promised to each holder by itself
+    const uint32_t last = table.pages.back();
+    if (!pools_[g].all_rest(last)) continue;
+    const uint32_t holders = pools_[g].references(last);
+    fewest = fewest == 0 ? holders : std::min(fewest, holders);
   }
-  return bytes;
+  return fewest;
 }
 
 // Of the pages that truncate would take from the table.

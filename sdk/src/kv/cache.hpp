@@ -117,13 +117,16 @@ class Cache {
     // Of these, in pages on the accounts of owners without sequences, who cannot give them.
     uint64_t departed_bytes = 0;
   };
-  uint64_t rest_bytes() const { return rest_bytes_; }  // of all owners
+  // Bytes that become free when all sequences at rest are dropped: a page counts once, and not while somebody who is
+  // not at rest names it.
+  uint64_t rest_bytes() const;
   // The owners with sequences at rest.
   void owners_at_rest(std::vector<Rest>* out) const;
   // Of the owner of this one, without it.
   uint64_t rest_of_owner(SequenceId sequence) const;
-  // Bytes that become free when the sequence is cut there.
-  uint64_t freed_by(SequenceId sequence, uint32_t position) const;
+  // How many sequences at rest, this one among them, have to be cut for a page behind the position to become free. 1 =
+  // this one alone; 0 = no number of them: somebody who is not at rest names them all.
+  uint32_t cuts_to_free(SequenceId sequence, uint32_t position) const;
   // The owner's sequence that has been at rest for longest, or for longest after `after`; kNone = no more.
   SequenceId next_at_rest(const KvAccount& account, SequenceId after) const;
   // As if it had come to rest now.
@@ -207,6 +210,8 @@ class Cache {
   void book(Sequence& s);  // brings the claims of s up to date
   void note_rest(Sequence& s);
   void leave_rest(Sequence& s);
+  static void link_rest(Sequence& s);
+  static void unlink_rest(Sequence& s);
   uint64_t bytes_behind(const Sequence& s, uint32_t position) const;
   uint64_t departed_bytes(const Owner& owner) const;
   Status allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint32_t>* out);
@@ -226,7 +231,6 @@ class Cache {
   std::vector<std::unique_ptr<Owner>> owners_;  // with sequences or pages
   std::vector<uint32_t> scratch_;               // one page
   uint32_t n_sequences_ = 0;
-  uint64_t rest_bytes_ = 0;
 };
 
 }  // namespace merritt::kv

@@ -185,6 +185,7 @@ Status Cache::allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint
   const GroupShape& shape = pools_[group].shape();
   MERRITT_CHECK(pools_[group].allocate(*s.account, n, out));
   s.owner->pages += n;
+  for (size_t i = out->size() - n; s.at_rest && i < out->size(); ++i) pools_[group].rest((*out)[i]);
   if (shape.window == 0) claim(*s.owner, n * shape.page_bytes);
   return {};
 }
@@ -192,6 +193,7 @@ Status Cache::allocate(Sequence& s, uint32_t group, uint32_t n, std::vector<uint
 // Whoever was the last to name it, it comes off the account that it is on.
 bool Cache::drop(Sequence& s, uint32_t group, uint32_t page) {
   const KvAccount* const account = pools_[group].account(page);
+  if (s.at_rest) pools_[group].unrest(page);
   if (!pools_[group].drop(page)) return false;
   Owner& owner = account == s.account.get() ? *s.owner : *owner_with(*account);
   const GroupShape& shape = pools_[group].shape();

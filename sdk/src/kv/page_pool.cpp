@@ -40,9 +40,39 @@ Status PagePool::allocate(KvAccount& account, uint32_t n, std::vector<uint32_t>*
   return {};
 }
 
+// What it counts for in n_at_rest_.
+uint32_t PagePool::at_rest(const Page& page) const {
+  if (shape_.window != 0) return page.resting;
+  return page.references != 0 && page.resting == page.references ? 1 : 0;
+}
+
+void PagePool::share(uint32_t page) {
+  Page& p = pages_[page];
+  n_at_rest_ -= at_rest(p);
+  ++p.references;
+  n_at_rest_ += at_rest(p);
+}
+
+void PagePool::rest(uint32_t page) {
+  Page& p = pages_[page];
+  n_at_rest_ -= at_rest(p);
+  ++p.resting;
+  n_at_rest_ += at_rest(p);
+}
+
+void PagePool::unrest(uint32_t page) {
+  Page& p = pages_[page];
+  n_at_rest_ -= at_rest(p);
+  --p.resting;
+  n_at_rest_ += at_rest(p);
+}
+
 bool PagePool::drop(uint32_t page) {
   Page& p = pages_[page];
-  if (--p.references != 0) return false;
+  n_at_rest_ -= at_rest(p);
+  --p.references;
+  n_at_rest_ += at_rest(p);
+  if (p.references != 0) return false;
   p.account->hold(-static_cast<int64_t>(shape_.page_bytes));
   p.account = nullptr;
   free_.push_back(page);

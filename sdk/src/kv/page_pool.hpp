@@ -2,7 +2,8 @@
 // The pages of one KV group: which are free, how many page tables name each, and whose bytes it holds.
 //
 // Threads: the step thread only. No clock, no allocation after construction.
-// Invariants: a page is free or has one owner; a page that held one tenant's bytes is zeroed before another gets it.
+// Invariants: a page is free or has one owner; a page that held one tenant's bytes is zeroed before another gets it; of
+// those that name a page, as many are at rest as were counted.
 #pragma once
 
 #include <cstdint>
@@ -46,10 +47,16 @@ class PagePool {
   // Appends n pages with one reference each to *out, or changes nothing: kOverloaded when they are not there, else the
   // failure of the zero verb. *out needs the capacity.
   Status allocate(KvAccount& account, uint32_t n, std::vector<uint32_t>* out);
-  void share(uint32_t page) { ++pages_[page].references; }
-  // Takes one reference away; true when the page became free. Its bytes stay until wipe() or another owner's
-  // allocate().
+  void share(uint32_t page);
+  // Takes one reference away, of one that is not at rest (any more); true when the page became free. Its bytes stay
+  // until wipe() or another owner's allocate().
   bool drop(uint32_t page);
+  // One of those that name it has come to rest, or is at rest no more.
+  void rest(uint32_t page);
+  void unrest(uint32_t page);
+  bool all_rest(uint32_t page) const { return pages_[page].resting == pages_[page].references; }
+  // Pages that become free when all at rest let go of theirs; of a windowed group, those that are promised to them.
+  uint32_t pages_at_rest() const { return n_at_rest_; }
   // Zeroes every free page that still holds bytes of `tenant`.
   Status wipe(TenantId tenant);
   // Zeroes a free page.
@@ -60,12 +67,16 @@ class PagePool {
     KvAccount* account = nullptr;         // while references != 0
     TenantId bytes_of = TenantId::kNone;  // whose bytes are in it, also while free; kNone = zeroed
     uint32_t references = 0;
+    uint32_t resting = 0;  // of these, at rest
   };
+
+  uint32_t at_rest(const Page& page) const;
 
   GroupShape shape_;
   uint32_t group_;
   PageVerbs* verbs_;
   std::vector<Page> pages_;
+  uint32_t n_at_rest_ = 0;
   std::vector<uint32_t> free_;   // the last one is taken next
   std::vector<uint32_t> dirty_;  // scratch: pages to zero in one call
 };

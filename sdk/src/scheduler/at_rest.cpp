@@ -3,7 +3,7 @@
 // the session goes on, and that is less than what somebody needs who runs: they give way first, as far as they are
 // above their owner's floor, and what they held is run again when it is wanted, each token in the class that it had.
 // The owner that is furthest above its part gives first, and of its sequences the one that has been at rest for
-// longest.
+// longest, of those that give something: pages that others name too become free with the last of them.
 #include <algorithm>
 
 #include "scheduler/mutant.hpp"
@@ -15,7 +15,7 @@ namespace {
 // So many sequences of one owner are looked at for one that can give something: where layers have a window, a sequence
 // can often give all it has or nothing, and all may be too much.
 constexpr uint32_t kLookedAt = 64;
-constexpr uint32_t kSharedLookedAt = 8;  // of them, such as give nothing by themselves: each costs a look at its pages
+constexpr uint32_t kInUseLookedAt = 256;  // beside them, of which somebody runs on all pages: these go to the end
 
 }  // namespace
 
@@ -52,40 +52,47 @@ bool Scheduler::drop_at_rest(const State& state, Whose whose) {
   const auto gives_later = [](const Resting& a, const Resting& b) {
     return a.excess != b.excess ? a.excess < b.excess : a.account->tenant > b.account->tenant;
   };
+  std::make_heap(resting_.begin(), resting_.end(), gives_later);
   for (; !resting_.empty(); resting_.pop_back()) {
-    std::iter_swap(std::max_element(resting_.begin(), resting_.end(), gives_later), resting_.end() - 1);
+    std::pop_heap(resting_.begin(), resting_.end(), gives_later);
     if (drop_of(resting_.back(), state.s.sequence)) return true;
   }
   return false;
 }
 
+// The cut after which something is free the soonest: at once, or when the others that name the same pages have been cut
+// too, of which the fewest come first.
+bool Scheduler::drop_of(const Resting& owner, kv::SequenceId spared) {
+  Cut best;
+  kv::SequenceId passed = kv::SequenceId::kNone;
+  uint32_t looked = 0, in_use = 0;
+  kv::SequenceId sequence = cache_.next_at_rest(*owner.account, kv::SequenceId::kNone);
+  while (sequence != kv::SequenceId::kNone && sequence != passed && best.cuts != 1) {
+    const kv::SequenceId next = cache_.next_at_rest(*owner.account, sequence);
+    if (cache_.cuts_to_free(sequence, 0) == 0) {  // as good as used now
+      cache_.touch(sequence);
+      if (passed == kv::SequenceId::kNone) passed = sequence;
+      if (++in_use == kInUseLookedAt) break;
+    } else {
+      const Cut cut = cut_of(owner, sequence);
+      if (sequence != spared && cut.cuts < best.cuts) best = cut;
+      if (++looked == kLookedAt) break;
+    }
+    sequence = next;
+  }
+  if (best.sequence == kv::SequenceId::kNone) return false;
+  drop_tail(best.sequence, best.position);
+  return true;
+}
+
 // Where a window forbids to cut a sequence and all of it is more than is above the floor, it stays if it could be
 // within the floor, which is then at most doubled; else it is in nobody's floor.
-// Those whose pages others hold too go last: by themselves they give nothing.
-bool Scheduler::drop_of(const Resting& owner, kv::SequenceId spared) {
-  kv::SequenceId sequence = cache_.next_at_rest(*owner.account, kv::SequenceId::kNone);
-  kv::SequenceId last = kv::SequenceId::kNone;
-  uint32_t last_position = 0, shared = 0;
-  for (uint32_t i = 0; sequence != kv::SequenceId::kNone && i < kLookedAt; ++i) {
-    uint32_t position = cache_.position_within(sequence, owner.bytes);
-    const bool whole = position == cache_.length(sequence) && cache_.bytes_claimed(sequence) > owner.floor;
-    if (whole && owner.bytes != 0) position = 0;
-    if (sequence != spared && position < cache_.length(sequence)) {
-      if (cache_.freed_by(sequence, position) != 0) {
-        drop_tail(sequence, position);
-        return true;
-      }
-      if (last == kv::SequenceId::kNone) {
-        last = sequence;
-        last_position = position;
-      }
-      if (++shared == kSharedLookedAt) break;
-    }
-    sequence = cache_.next_at_rest(*owner.account, sequence);
-  }
-  if (last == kv::SequenceId::kNone) return false;
-  drop_tail(last, last_position);
-  return true;
+Scheduler::Cut Scheduler::cut_of(const Resting& owner, kv::SequenceId sequence) const {
+  uint32_t position = cache_.position_within(sequence, owner.bytes);
+  const bool whole = position == cache_.length(sequence) && cache_.bytes_claimed(sequence) > owner.floor;
+  if (whole && owner.bytes != 0) position = 0;
+  const uint32_t cuts = cache_.cuts_to_free(sequence, position);
+  return {.sequence = sequence, .position = position, .cuts = cuts == 0 ? UINT32_MAX : cuts};
 }
 
 // A request that waits on it has so much more of a past to run first.

@@ -260,10 +260,16 @@ class Scheduler {
     uint64_t floor = 0;
     uint64_t bytes = 0;  // that may be taken
   };
+  struct Cut {
+    kv::SequenceId sequence = kv::SequenceId::kNone;
+    uint32_t position = 0;
+    uint32_t cuts = UINT32_MAX;  // with it, until something is free
+  };
   void look_at_rest(const State& state, Whose whose);
   uint64_t bytes_at_rest(const State& state);
   bool drop_at_rest(const State& state, Whose whose);
   bool drop_of(const Resting& owner, kv::SequenceId spared);
+  Cut cut_of(const Resting& owner, kv::SequenceId sequence) const;
   void drop_tail(kv::SequenceId sequence, uint32_t position);
 
   // scheduler/slots.cpp

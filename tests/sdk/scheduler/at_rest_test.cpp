@@ -145,6 +145,39 @@ TEST(AtRestWaiting, TheSessionOfARequestThatWaitsGivesWayToo) {
   EXPECT_EQ(d.cache->length(sequence), 6 * 16 + 50 + 19u);
 }
 
+// A sequence at rest whose pages somebody runs on has nothing to give: it stays, and whoever has something gives.
+TEST_F(AtRest, PagesThatSomebodyRunsOnAreNotDroppedInVain) {
+  const kv::SequenceId runs = rested(d, hoarder, 6), idle = rested(d, other, 5);
+  const kv::SequenceId shared = *d.cache->share(runs, 6 * 16, hoarder->kv_account());
+  d.submit(hoarder, 4, 10, 1, 0, runs);
+  d.step();
+  EXPECT_EQ(d.cache->rest_bytes(), 5u * 16);
+  const uint64_t r = d.submit(victim, 100, 20);  // eight pages, of four that are free
+  d.drain(100);
+  EXPECT_TRUE(d.finished.contains(r));
+  EXPECT_EQ(d.cache->length(shared), 6u * 16);
+  EXPECT_EQ(d.cache->length(idle), 0u);
+  EXPECT_EQ(d.dropped.size(), 1u);
+  EXPECT_EQ(d.preempted, 0u);
+}
+
+// What only sequences at rest share becomes free with the last of them: those go first that need fewest others to go.
+TEST_F(AtRest, OfThoseThatShareTheFewestGo) {
+  const auto sharers = [&](kv::SequenceId of, int n) {
+    std::vector<kv::SequenceId> all{of};
+    while (n-- != 0) all.push_back(*d.cache->share(of, d.cache->length(of), hoarder->kv_account()));
+    return all;
+  };
+  const auto three = sharers(rested(d, hoarder, 5), 2), two = sharers(rested(d, hoarder, 5), 1);
+  EXPECT_EQ(d.cache->rest_bytes(), 10u * 16);
+  const uint64_t r = d.submit(victim, 100, 40);  // nine pages, of six that are free
+  d.drain(100);
+  EXPECT_TRUE(d.finished.contains(r));
+  EXPECT_EQ(d.dropped.size(), 2u);
+  for (const kv::SequenceId each : two) EXPECT_EQ(d.cache->length(each), 0u);
+  for (const kv::SequenceId each : three) EXPECT_EQ(d.cache->length(each), 5u * 16);
+}
+
 // Choice 0 has ended and another one of the request runs on: its sequence is not at rest.
 TEST_F(AtRest, AnEndedSampleRestsWithItsRequest) {
   const uint64_t r = d.submit(other, 30, 40, 2);  // the driver's later choices are shorter: here the first goes first
@@ -181,6 +214,15 @@ TEST(AtRestProperty, EverySessionGoesOn) {
       for (const auto& [id, owner] : sessions) {
         const bool idle = !latest.contains(id) || d.done(latest.at(id));
         if (owner == t && idle && pick(3) == 0) sequence = id;
+      }
+      if (sequence != kv::SequenceId::kNone && pick(4) == 0) {  // another session begins with its pages
+        const uint32_t n = d.cache->shareable(sequence, UINT32_MAX);
+        auto shared = n == 0 ? Result<kv::SequenceId>(Status(Code::kNotFound, "nothing"))
+                             : d.cache->share(sequence, n, d.tenants[t]->kv_account());
+        if (shared.ok()) {
+          sessions[*shared] = t;
+          d.lengths[*shared] = d.cached[*shared] = n;
+        }
       }
       const uint32_t prompt = 1 + pick(60), output = 1 + pick(40);
       if (sequence != kv::SequenceId::kNone && (pick(4) == 0 || d.lengths[sequence] + prompt + output > 200)) {
