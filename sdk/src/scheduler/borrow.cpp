@@ -198,6 +198,8 @@ void Scheduler::preempt(State* state) {
   state->s.tenant->requeue(state->s.n);
   state->lane->waiting.push_front(state);
   load_waiting_.store(++n_waiting_, std::memory_order_relaxed);
+  Code& failure = state->lane->failure;
+  if (failure == Code::kQuotaExceeded) failure = Code::kOk;  // of another head, when this one held its pages
   look_at_own_limit(*state->lane);
 }
 

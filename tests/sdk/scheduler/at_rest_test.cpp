@@ -178,6 +178,26 @@ TEST_F(AtRest, OfThoseThatShareTheFewestGo) {
   for (const kv::SequenceId each : three) EXPECT_EQ(d.cache->length(each), 5u * 16);
 }
 
+// The tenant's next request does not fit beside it, and then another tenant's takes its pages: both wait.
+TEST_F(AtRest, ARequestThatIsTakenBackIsNotRefusedForWhatItHeld) {
+  d.policy->set_tenants(3);
+  const kv::SequenceId stays = d.cache->create(hoarder->kv_account());
+  ASSERT_TRUE(d.cache->prepare_append(stays, 64).ok() && d.cache->commit(stays, 64, kv::TokenClass::kPrompt).ok());
+  d.cache->end_growth(stays);
+  ASSERT_TRUE(d.cache->share(stays, 64, hoarder->kv_account()).ok()) << "at rest, with nothing to give";
+  const uint64_t runs = d.submit(hoarder, 60, 10);
+  d.step();
+  other->kv_account()->floor_bytes = 8 * 16;
+  const uint64_t waits = d.submit(hoarder, 60, 10), promised = d.submit(other, 100, 20);
+  d.step();
+  EXPECT_EQ(d.preempted, 1u);
+  EXPECT_TRUE(d.requests.at(promised).started);
+  other->kv_account()->floor_bytes = 0;  // its session stays
+  d.drain(200);
+  EXPECT_TRUE(d.finished.contains(runs)) << d.failures[runs].message();
+  EXPECT_TRUE(d.finished.contains(waits));
+}
+
 // Choice 0 has ended and another one of the request runs on: its sequence is not at rest.
 TEST_F(AtRest, AnEndedSampleRestsWithItsRequest) {
   const uint64_t r = d.submit(other, 30, 40, 2);  // the driver's later choices are shorter: here the first goes first
