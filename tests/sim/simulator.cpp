@@ -90,18 +90,34 @@ void Simulator::arrive() {
 }
 
 // As the engine's prefix cache does it: whole pages of what the tenant's last prompts began with.
-kv::SequenceId Simulator::begin(const Arrival& a) {
+scheduler::Beginning Simulator::beginning_of(const Arrival& a) const {
   const kv::SequenceId known = beginnings_[a.tenant];
+  return {known, cache_->shareable(known, std::min(a.begins, a.prompt - 1))};
+}
+
+kv::SequenceId Simulator::begin(const Arrival& a, const scheduler::Beginning& beginning) {
   const auto& account = tenants_[a.tenant]->kv_account();
-  const uint32_t tokens = cache_->shareable(known, std::min(a.begins, a.prompt - 1));
-  if (tokens != 0) {
-    if (auto shared = cache_->share(known, tokens, account); shared.ok()) {
+  if (beginning.tokens != 0) {
+    if (auto shared = cache_->share(beginning.sequence, beginning.tokens, account); shared.ok()) {
       ++hits_;
-      cache_->touch(known);
+      cache_->touch(beginning.sequence);
       return *shared;
     }
   }
   return cache_->create(account);
+}
+
+// What was taken back is not run again where it is still there.
+void Simulator::begin_again(uint64_t request, Live& live) {
+  const Arrival& a = world_.arrivals[live.arrival];
+  const scheduler::Beginning beginning = beginning_of(a);
+  if (beginning.tokens == 0) return;
+  const auto shared = cache_->share(beginning.sequence, beginning.tokens, tenants_[a.tenant]->kv_account());
+  if (!shared.ok()) return;
+  if (!scheduler_->resume_from(request, *shared)) return cache_->release(*shared);
+  scheduler_->note_beginning(request, beginning);
+  cache_->release(std::exchange(live.choices[0], *shared));
+  ++hits_again_;
 }
 
 void Simulator::keep_beginning(const Arrival& a, kv::SequenceId sequence) {
@@ -122,13 +138,15 @@ bool Simulator::submit(size_t arrival) {
   outcome.tenant = a.tenant;
   if (outcome.arrived == 0) outcome.arrived = now_;
   if (!tenant.admit({.sequences = a.n}, scheduler_->load()).ok()) return false;
-  const kv::SequenceId sequence = begin(a);
+  const scheduler::Beginning beginning = beginning_of(a);
+  const kv::SequenceId sequence = begin(a, beginning);
   const Status status = scheduler_->submit({.request = arrival + 1,
                                             .tenant = &tenant,
                                             .sequence = sequence,
                                             .prompt_tokens = a.prompt - cache_->length(sequence),
                                             .max_new_tokens = a.output,
-                                            .n = a.n});
+                                            .n = a.n,
+                                            .beginning = beginning});
   if (!status.ok()) {
     tenant.leave_queue();
     cache_->release(sequence);
@@ -168,6 +186,7 @@ void Simulator::carry_out(const BatchPlan& plan) {
     longest_stay_ = std::max(longest_stay_, now_ - outcomes_[live.arrival].started + 1);
     std::fill(live.choices.begin() + 1, live.choices.end(), kv::SequenceId::kNone);
     live.running = false;
+    begin_again(taken.request, live);
   }
   dropped_ += plan.dropped.size();
   for (const scheduler::Ended& ended : plan.ended) {

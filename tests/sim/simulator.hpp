@@ -76,8 +76,9 @@ class Simulator {
   const std::vector<Outcome>& outcomes() const { return outcomes_; }            // [arrival]
   uint64_t now() const { return now_; }
   uint64_t preempted() const { return preempted_; }
-  uint64_t hits() const { return hits_; }        // prompts whose beginning was there
-  uint64_t dropped() const { return dropped_; }  // times that pages of a sequence at rest were
+  uint64_t hits() const { return hits_; }              // prompts whose beginning was there
+  uint64_t hits_again() const { return hits_again_; }  // of those that were preempted
+  uint64_t dropped() const { return dropped_; }        // times that pages of a sequence at rest were
   // For the bound: the longest stay of a request in steps, the most tokens in the end of requests that ran together,
   // the longest input.
   uint64_t longest_stay() const { return longest_stay_; }
@@ -91,7 +92,9 @@ class Simulator {
   struct Live;
   class NoBytes;
   void arrive();
-  kv::SequenceId begin(const Arrival& a);
+  scheduler::Beginning beginning_of(const Arrival& a) const;
+  kv::SequenceId begin(const Arrival& a, const scheduler::Beginning& beginning);
+  void begin_again(uint64_t request, Live& live);
   void keep_beginning(const Arrival& a, kv::SequenceId sequence);
   bool submit(size_t arrival);
   void carry_out(const scheduler::BatchPlan& plan);
@@ -115,7 +118,7 @@ class Simulator {
   std::vector<Outcome> outcomes_;
   std::vector<Delivered> delivered_;
   std::vector<std::vector<Sample>> samples_;
-  uint64_t now_ = 0, preempted_ = 0, dropped_ = 0, hits_ = 0, longest_stay_ = 0, resident_tokens_ = 0,
+  uint64_t now_ = 0, preempted_ = 0, dropped_ = 0, hits_ = 0, hits_again_ = 0, longest_stay_ = 0, resident_tokens_ = 0,
            compute_price_ = 1;
   uint64_t pool_bytes_ = 0;
   uint32_t longest_input_ = 0;

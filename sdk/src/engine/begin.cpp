@@ -55,7 +55,7 @@ Status Engine::place(Model& model, Request& request) {
   session.history.reserve(model.context_max);
   session.classes.reserve(kClassesKept);
   if (request.params.conversation) MERRITT_CHECK(match_cache(model, request));
-  adopt_prefix(model, request);
+  const scheduler::Beginning beginning = adopt_prefix(model, request);
   if (session.sequence == kv::SequenceId::kNone) {
     session.sequence = model.cache->create(session.tenant->kv_account(), next_seq_key_++);
   }
@@ -79,6 +79,7 @@ Status Engine::place(Model& model, Request& request) {
   submission.n = request.params.n;
   submission.deadline_ns = request.params.deadline_ns;
   submission.past = missing_past(model, session);
+  submission.beginning = beginning;
   if (request.branch != 0) submission.prompt_split = request.branch - request.prompt_skip;
   if (eval) {
     submission.prompt_rows = scheduler::Rows::kAll;

@@ -17,6 +17,7 @@ void Engine::take_back(Model& model, const scheduler::BatchPlan& plan) {
     if (found == model.requests.end()) continue;
     Request& request = *found->second;
     for (uint32_t c = 1; c < request.choices.size(); ++c) request.choices[c].sequence = kv::SequenceId::kNone;
+    adopt_again(model, request);
   }
 }
 

@@ -204,7 +204,8 @@ class Engine {
   bool make_choices(Model& model, const scheduler::BatchPlan& plan);
   Status match_cache(Model& model, Request& request);
   // ---- beginnings that prompts have in common (engine/prefixes.cpp)
-  void adopt_prefix(Model& model, Request& request);
+  scheduler::Beginning adopt_prefix(Model& model, Request& request);
+  void adopt_again(Model& model, Request& request) noexcept;
   static void give_up_prefix(Request& request) noexcept;
   static void distrust_prefixes(Model& model, const Request& request) noexcept;
   void keep_prefix(Model& model, const Request& request, const scheduler::Run& run) noexcept;

@@ -85,23 +85,27 @@ void PrefixCache::erase(Shelf& shelf, Shelf::iterator entry) {
   shelf.erase(entry);
 }
 
-void PrefixCache::keep(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens,
-                       kv::SequenceId sequence, uint64_t seq_key) {
+kv::SequenceId PrefixCache::keep(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens,
+                                 kv::SequenceId sequence, uint64_t seq_key) {
   const uint64_t bytes_max = account->prefix_bytes.load(std::memory_order_relaxed);
   const uint32_t n = cache_.shareable(sequence, static_cast<uint32_t>(tokens.size()));
-  if (bytes_max == 0 || n == 0) return;
+  if (bytes_max == 0 || n == 0) return kv::SequenceId::kNone;
   tokens = tokens.first(n);
   Shelf& shelf = own_[account->tenant];
   if (const auto known = shelf.find(tokens); known != shelf.end()) {
     if (cache_.shareable(known->second.sequence, n) == n) {
       known->second.used = ++clock_;
-      return cache_.touch(known->second.sequence);
+      cache_.touch(known->second.sequence);
+      return known->second.sequence;
     }
     erase(shelf, known);  // its pages were taken back
   }
   Status no_room;
-  if (insert(shelf, tokens, sequence, account, seq_key, &no_room) == shelf.end()) return;
+  const auto entry = insert(shelf, tokens, sequence, account, seq_key, &no_room);
+  if (entry == shelf.end()) return kv::SequenceId::kNone;
+  const kv::SequenceId kept = entry->second.sequence;
   trim(shelf, bytes_max);
+  return kept;
 }
 
 Result<uint32_t> PrefixCache::publish(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens,

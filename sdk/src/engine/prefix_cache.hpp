@@ -44,10 +44,10 @@ class PrefixCache {
   // Short of the prompt's last token: somebody must run one to have logits.
   Hit find(const KvAccount& account, std::span<const int32_t> prompt);
 
-  // Keeps the whole pages of `tokens`, which `sequence` begins with, in class prompt. Nothing happens where the
-  // account's prefix_bytes, the pool or a window has no room for it.
-  void keep(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens, kv::SequenceId sequence,
-            uint64_t seq_key);
+  // Keeps the whole pages of `tokens`, which `sequence` begins with, in class prompt; the entry's sequence. Nothing
+  // happens, and kNone, where the account's prefix_bytes, the pool or a window has no room for it.
+  kv::SequenceId keep(const std::shared_ptr<KvAccount>& account, std::span<const int32_t> tokens,
+                      kv::SequenceId sequence, uint64_t seq_key);
   // The same for everybody, for as long as the account's tenant lives, promised within its floor. The number of tokens;
   // kFailedPrecondition: there is no whole page of them, a window has dropped some, or limits::kPrefixesPublishedMax
   // are published; kQuotaExceeded: the floor has no room for it; else what kv::Cache::share answers.

@@ -4,21 +4,22 @@
 #include <algorithm>
 #include <new>
 #include <span>
+#include <utility>
 
 #include "engine/engine.hpp"
 
 namespace merritt::engine {
 
-// An evaluation wants a row of each of its tokens.
-void Engine::adopt_prefix(Model& model, Request& request) {
+// What was found; an evaluation wants a row of each of its tokens.
+scheduler::Beginning Engine::adopt_prefix(Model& model, Request& request) {
   Session& session = *request.session;
-  if (session.length != 0 || request.params.eval.logits != nullptr) return;
+  if (session.length != 0 || request.params.eval.logits != nullptr) return {};
   const std::vector<int32_t>& prompt = request.params.prompt;
   const PrefixCache::Hit hit = model.prefixes->find(*session.tenant->kv_account(), prompt);
   request.branch = hit.branch > hit.tokens ? hit.branch : 0;
-  if (hit.tokens == 0) return;
+  if (hit.tokens == 0) return {};
   auto shared = model.cache->share(hit.sequence, hit.tokens, session.tenant->kv_account(), next_seq_key_++);
-  if (!shared.ok()) return;  // no room for one more window: it is run
+  if (!shared.ok()) return {};  // no room for one more window: it is run
   if (session.sequence != kv::SequenceId::kNone) model.cache->release(session.sequence);
   session.sequence = *shared;
   session.history.assign(prompt.begin(), prompt.begin() + hit.tokens);
@@ -26,6 +27,32 @@ void Engine::adopt_prefix(Model& model, Request& request) {
   session.length = hit.tokens;
   request.prompt_skip = hit.tokens;
   request.adopted = true;
+  return {hit.sequence, hit.tokens};
+}
+
+// For a request whose pages were taken back: the same for what its session begins with in class prompt, short of the
+// prompt's last token. Without it, or without memory for it, all is run again.
+void Engine::adopt_again(Model& model, Request& request) noexcept {
+  Session& session = *request.session;
+  const std::vector<kv::ClassRun>& classes = session.classes;
+  if (!model.scheduler->contains(request.id) || classes.empty()) return;
+  if (classes[0].token_class != kv::TokenClass::kPrompt) return;
+  const size_t end = request.first_position + request.params.prompt.size() - request.prompt_skip;
+  const size_t most = std::min<size_t>(classes[0].n_tokens, end - 1);
+  const std::span<const int32_t> history = session.history;
+  try {
+    const auto& account = session.tenant->kv_account();
+    const PrefixCache::Hit hit = model.prefixes->find(*account, history.first(std::min(most + 1, history.size())));
+    if (hit.tokens == 0) return;
+    const auto shared = model.cache->share(hit.sequence, hit.tokens, account, next_seq_key_++);
+    if (!shared.ok()) return;
+    if (!model.scheduler->resume_from(request.id, *shared)) return model.cache->release(*shared);
+    model.scheduler->note_beginning(request.id, {hit.sequence, hit.tokens});
+    model.cache->release(std::exchange(session.sequence, *shared));
+    request.choices[0].sequence = session.sequence;
+  } catch (const std::bad_alloc&) {
+    return;
+  }
 }
 
 // Where a request ends before it ran anything, its session is as it was: empty.
@@ -48,9 +75,11 @@ void Engine::keep_prefix(Model& model, const Request& request, const scheduler::
   if (!run.last_of_prompt && length != request.branch) return;
   if (session.suspect || session.classes.empty() || session.classes[0].token_class != kv::TokenClass::kPrompt) return;
   const std::span<const int32_t> history = session.history;
+  const uint32_t n_tokens = std::min(session.classes[0].n_tokens, length);
   try {
-    model.prefixes->keep(session.tenant->kv_account(), history.first(std::min(session.classes[0].n_tokens, length)),
-                         run.sequence, next_seq_key_++);
+    const kv::SequenceId kept =
+        model.prefixes->keep(session.tenant->kv_account(), history.first(n_tokens), run.sequence, next_seq_key_++);
+    if (kept != kv::SequenceId::kNone) model.scheduler->note_beginning(request.id, {kept, n_tokens});
   } catch (const std::bad_alloc&) {
     return;  // the request does not need it
   }

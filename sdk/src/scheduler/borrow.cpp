@@ -203,4 +203,21 @@ void Scheduler::preempt(State* state) {
   look_at_own_limit(*state->lane);
 }
 
+bool Scheduler::resume_from(uint64_t request, kv::SequenceId sequence) {
+  State* state = find(request);
+  const uint32_t length = cache_.length(sequence);
+  if (state == nullptr || state->running || cache_.length(state->s.sequence) != 0) return false;
+  if (length >= state->s.prompt_tokens) return false;
+  uint32_t left = length;
+  for (kv::ClassRun& segment : state->segments) {
+    const uint32_t n = std::min(left, segment.n_tokens);
+    segment.n_tokens -= n;
+    left -= n;
+  }
+  state->past_tokens -= std::min(state->past_tokens, length);
+  state->s.prompt_tokens -= length;
+  state->s.sequence = state->choices[0].sequence = sequence;
+  return true;
+}
+
 }  // namespace merritt::scheduler

@@ -122,6 +122,10 @@ void Scheduler::cancel(uint64_t request) {
   if (state != nullptr) state->cancelled = some_cancelled_ = true;
 }
 
+void Scheduler::note_beginning(uint64_t request, const Beginning& beginning) {
+  if (State* state = find(request); state != nullptr) state->s.beginning = beginning;
+}
+
 void Scheduler::finish(uint64_t request) {
   if (State* state = find(request); state != nullptr) remove(state);
 }

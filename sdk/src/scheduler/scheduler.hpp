@@ -53,6 +53,12 @@ enum class Rows : uint32_t { kLast = 0, kAll = 1 };  // of the prompt
 inline uint32_t weight_of(const KvAccount& account) { return account.weight.load(std::memory_order_relaxed); }
 inline uint32_t weight_of(const tenant::Tenant& tenant) { return weight_of(*tenant.kv_account()); }
 
+// A sequence that holds the first tokens of a request as well, so that the request could begin with them again.
+struct Beginning {
+  kv::SequenceId sequence = kv::SequenceId::kNone;
+  uint32_t tokens = 0;
+};
+
 struct Submission {
   uint64_t request = 0;              // the caller's number, not 0, unique among the live ones
   tenant::Tenant* tenant = nullptr;  // admitted; kept alive until the request has ended
@@ -66,6 +72,7 @@ struct Submission {
   uint32_t prompt_split = 0;            // a step ends when so many of prompt_tokens are in; 0 = nowhere
   uint32_t prompt_chunk = 0;            // most prompt tokens in one step; 0 = the limit
   std::vector<kv::ClassRun> past = {};  // tokens of the sequence that are not cached (any more): run before the prompt
+  Beginning beginning = {};             // of the sequence
 };
 
 struct Run {
@@ -89,7 +96,7 @@ struct Ended {
 };
 
 // Its pages were taken back: it waits again, its sequence is empty, and the forked ones are gone. When it starts again
-// it runs what it ran before, each token in the class that it had.
+// it runs what it ran before, each token in the class that it had, but for what resume_from() says.
 struct Preempted {
   uint64_t request = 0;
   uint32_t n_tokens = 0;  // of choice 0
@@ -127,6 +134,12 @@ class Scheduler {
   Status submit(const Submission& submission);
   // The next plan reports it ended. Unknown requests are ignored.
   void cancel(uint64_t request);
+  // What would be there if the request had to begin again; instead of what was noted before.
+  void note_beginning(uint64_t request, const Beginning& beginning);
+  // A preempted request goes on from this sequence, which holds its first tokens: these are not run again. False: it
+  // does not wait with an empty sequence (any more), or nothing of its prompt would be left to run. Else its old
+  // sequence is the caller's.
+  bool resume_from(uint64_t request, kv::SequenceId sequence);
 
   // The next step. Valid until the next call.
   const BatchPlan& plan(uint64_t now_ns);

@@ -12,12 +12,14 @@
 
 namespace merritt::scheduler {
 
-// All that it has run, at the price of a prompt.
+// All that it has, but for what it could begin with again, at the price of a prompt.
 uint64_t Scheduler::cost_to_rerun(const State& state) const {
+  const Beginning& beginning = state.s.beginning;
+  const uint32_t again = cache_.shareable(beginning.sequence, std::min(beginning.tokens, state.prefix - 1));
   uint64_t tokens = 0;
   for (const Choice& choice : state.choices) {
     const uint32_t length = cache_.length(choice.sequence);
-    tokens += &choice == &state.choices[0] ? length : length - std::min(length, state.prefix);
+    tokens += length - std::min(length, &choice == &state.choices[0] ? again : state.prefix);
   }
   return tokens * limits_.costs.prompt_token;
 }

@@ -30,13 +30,15 @@ struct Asked {
 
 class Place {
  public:
-  explicit Place(const Setup& with, uint64_t kv_bytes = 0, tenant::TenantLimits limits = {.prefix_bytes_max = kPlenty})
+  explicit Place(const Setup& with, uint64_t kv_bytes = 0, tenant::TenantLimits limits = {.prefix_bytes_max = kPlenty},
+                 uint32_t sequences_max = 0)
       : setup(with) {
     engine.load_backend(setup.plugin);
     auto options = SmallEngine::load_options(setup.plugin);
     if (setup.stories) options.path = stories_path();
     options.compile.context_max = 256;
     options.compile.kv_bytes = kv_bytes;
+    if (sequences_max != 0) options.compile.sequences_max = sequences_max;
     auto loaded = engine->load_model(options);
     EXPECT_TRUE(loaded.ok()) << loaded.status().message();
     model = *loaded;
@@ -92,6 +94,36 @@ class Place {
   SmallEngine engine{without_threads()};
   std::shared_ptr<engine::Model> model;
   std::shared_ptr<tenant::Tenant> a, b, c;  // c keeps nothing
+};
+
+// Requests that are stepped by hand, each on a session of its own, and how many tokens of prompts were run for them.
+struct Together {
+  explicit Together(Place& in) : place(in) {}
+
+  void submit(const std::shared_ptr<tenant::Tenant>& tenant, std::vector<engine::RequestParams> all) {
+    for (engine::RequestParams& params : all) {
+      auto request = place.engine->submit(place.session(tenant), std::move(params));
+      ASSERT_TRUE(request.ok()) << request.status().message();
+      requests.push_back(*request);
+    }
+  }
+  bool step() {
+    const uint64_t steps = place.engine->stats().steps;
+    const bool more = *place.engine->poll(0);
+    if (place.engine->stats().steps == steps) return more;
+    for (const scheduler::Run& run : place.model->scheduler->last_plan().runs) {
+      prompt_tokens += run.prompt ? run.n_tokens : 0;
+    }
+    return more;
+  }
+  void finish() {
+    while (step()) {
+    }
+  }
+
+  Place& place;
+  std::vector<std::shared_ptr<engine::Request>> requests;
+  uint32_t prompt_tokens = 0;
 };
 
 tenant::TenantLimits publisher_limits(const Setup& setup) {
@@ -232,6 +264,54 @@ TEST_P(Prefix, IsWithinTheCeiling) {
     const auto asked = place.ask(place.a, Place::params(words(100, 3 + i), 100));
     EXPECT_EQ(asked.answer.generated, 100u) << asked.answer.failure;
     EXPECT_LE(place.a->kv_account()->claimed_bytes, bytes);
+  }
+}
+
+// What a request began with, and what its own prompt left, is not run again when its sequence is taken.
+TEST_P(Prefix, ARequestThatIsTakenBackBeginsWithItAgain) {
+  Place place(GetParam(), 16 * sequence_bytes(GetParam()), {.prefix_bytes_max = kPlenty}, 4), cold(GetParam(), 0, kOff);
+  const uint32_t length = place.window() == 0 ? 5 * kPage : kPage;
+  const auto begin = words(length, 3);
+  EXPECT_EQ(place.ask(place.a, begin + words(3, 5)).cached, 0u);
+  const std::vector<engine::RequestParams> first{Place::params(begin + words(5, 7), 60),
+                                                 Place::params(begin + words(5, 11), 60),
+                                                 Place::params(begin + words(5, 13), 60)};
+  const std::vector<engine::RequestParams> second{Place::params(words(6, 7), 20), Place::params(words(6, 11), 20)};
+  Together run(place);
+  run.submit(place.a, first);
+  for (int step = 0; step < 20; ++step) (void)run.step();
+  ASSERT_EQ(place.a->usage().sequences_running, 3u);
+  run.submit(place.b, second);
+  run.finish();
+  EXPECT_EQ(place.engine->stats().preemptions, 1u);
+  EXPECT_EQ(run.prompt_tokens, 4u * 5 + 2 * 6);
+  for (size_t i = 0; i < run.requests.size(); ++i) {
+    const Answer expected = cold.ask(cold.a, i < 3 ? first[i] : second[i - 3]).answer;
+    EXPECT_EQ(read_all(place.engine, *run.requests[i]), expected) << i;
+    EXPECT_EQ(run.requests[i]->stats.cached_tokens, i < 3 ? length : 0);
+  }
+}
+
+// Pages of a published beginning stay where they are when those of a request that began with it are taken back.
+TEST_P(Prefix, ARequestWhosePagesAreTakenBeginsWithWhatIsPublishedAgain) {
+  if (!GetParam().stories) return;  // a window has room for another holder or not, as it comes
+  const uint64_t bytes = sequence_bytes(GetParam());
+  Place place(GetParam(), 3 * bytes, kOff), cold(GetParam(), 0, kOff);
+  const auto begin = words(5 * kPage, 3);
+  const auto session = place.session(*place.engine->create_tenant("operator", publisher_limits(GetParam())));
+  (void)place.ask_on(session, Place::params(begin + words(1, 5), 1));
+  ASSERT_TRUE(place.engine->publish_prefix(session).ok());
+  ASSERT_TRUE(place.engine->close_session(session).ok());
+  std::vector<engine::RequestParams> all;
+  for (uint32_t i = 0; i < 5; ++i) all.push_back(Place::params(begin + words(5, 7 + 2 * i), 200));
+  Together run(place);
+  run.submit(place.a, all);
+  run.finish();
+  const uint64_t preemptions = place.engine->stats().preemptions;
+  EXPECT_GT(preemptions, 0u);
+  EXPECT_EQ(run.prompt_tokens, 5 * (5 + preemptions));
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(read_all(place.engine, *run.requests[i]), cold.ask(cold.a, all[i]).answer) << i;
   }
 }
 

@@ -214,7 +214,7 @@ TEST_F(AtRest, AnEndedSampleRestsWithItsRequest) {
 // Sessions of many sizes that go on, whatever was dropped of them; floors, forks, weights. Everybody ends, the driver
 // finds each token run in its place, and no account is brought below its floor by others.
 TEST(AtRestProperty, EverySessionGoesOn) {
-  size_t dropped = 0;
+  size_t dropped = 0, begun_again = 0;
   for (uint64_t seed = 1; seed <= 12 && !::testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937_64 random(seed);
@@ -227,6 +227,23 @@ TEST(AtRestProperty, EverySessionGoesOn) {
     d.policy->set_tenants(1 + pick(3));
     std::map<kv::SequenceId, uint32_t> sessions;  // and their tenants
     std::map<kv::SequenceId, uint64_t> latest;
+    std::map<kv::SequenceId, Beginning> beginnings;  // of those that began with pages of another one
+    const kv::SequenceId entry = d.cache->create(d.tenants[0]->kv_account());
+    ASSERT_TRUE(d.cache->prepare_append(entry, 24).ok() && d.cache->commit(entry, 24, kv::TokenClass::kPrompt).ok());
+    d.cache->end_growth(entry);  // never at rest
+    const auto follow = [&] {
+      const auto rename = [](auto& map, kv::SequenceId from, kv::SequenceId to) {
+        auto node = map.extract(from);
+        if (node.empty()) return;
+        node.key() = to;
+        map.insert(std::move(node));
+      };
+      for (const auto& [from, to] : std::exchange(d.moved, {})) {
+        rename(sessions, from, to);
+        rename(latest, from, to);
+        rename(beginnings, from, to);
+      }
+    };
     uint32_t refused = 0, submitted = 0;
     for (uint32_t i = 0; i < 400; ++i) {
       const uint32_t t = pick(3);
@@ -235,13 +252,16 @@ TEST(AtRestProperty, EverySessionGoesOn) {
         const bool idle = !latest.contains(id) || d.done(latest.at(id));
         if (owner == t && idle && pick(3) == 0) sequence = id;
       }
-      if (sequence != kv::SequenceId::kNone && pick(4) == 0) {  // another session begins with its pages
-        const uint32_t n = d.cache->shareable(sequence, UINT32_MAX);
+      if (pick(3) == 0) {  // a session that begins with pages of that one, or with what stays
+        const kv::SequenceId from = sequence == kv::SequenceId::kNone ? entry : sequence;
+        const uint32_t n = d.cache->shareable(from, UINT32_MAX);
         auto shared = n == 0 ? Result<kv::SequenceId>(Status(Code::kNotFound, "nothing"))
-                             : d.cache->share(sequence, n, d.tenants[t]->kv_account());
+                             : d.cache->share(from, n, d.tenants[t]->kv_account());
         if (shared.ok()) {
-          sessions[*shared] = t;
-          d.lengths[*shared] = d.cached[*shared] = n;
+          sequence = *shared;
+          sessions[sequence] = t;
+          d.lengths[sequence] = d.cached[sequence] = n;
+          beginnings[sequence] = {from, n};
         }
       }
       const uint32_t prompt = 1 + pick(60), output = 1 + pick(40);
@@ -256,6 +276,7 @@ TEST(AtRestProperty, EverySessionGoesOn) {
       if (sequence != kv::SequenceId::kNone && d.cache->length(sequence) < d.lengths[sequence]) {
         s.past.push_back({kv::TokenClass::kPrompt, d.lengths[sequence] - d.cache->length(sequence)});
       }
+      if (beginnings.contains(sequence)) s.beginning = beginnings.at(sequence);
       const uint64_t r = d.submit(s);
       submitted += r != 0;
       if (r != 0) {
@@ -264,13 +285,17 @@ TEST(AtRestProperty, EverySessionGoesOn) {
         latest[on] = r;
       }
       for (uint32_t n = pick(6); n != 0; --n) d.step(pick(50) == 0);
+      follow();
     }
     d.drain(20'000);
+    follow();
     for (const auto& [r, reason] : d.outcomes) refused += reason == EndReason::kRefused ? 1 : 0;
     EXPECT_EQ(refused, 0u);
     EXPECT_GT(submitted, 200u);
     dropped += d.dropped.size();
+    begun_again += d.begun_again;
     for (const auto& [id, t] : sessions) d.cache->release(id);
+    d.cache->release(entry);
     for (const auto& tenant : d.tenants) {
       EXPECT_EQ(tenant->kv_account()->claimed_bytes, 0u);
       EXPECT_EQ(tenant->usage().requests_running + tenant->usage().requests_waiting, 0u);
@@ -278,6 +303,7 @@ TEST(AtRestProperty, EverySessionGoesOn) {
     EXPECT_EQ(d.cache->rest_bytes(), 0u);
   }
   EXPECT_GT(dropped, 100u);
+  EXPECT_GT(begun_again, 0u);
 }
 
 }  // namespace

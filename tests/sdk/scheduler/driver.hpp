@@ -81,6 +81,7 @@ class Driver {
               .proposed = {},
               .submitted_step = step_number};
     for (const kv::ClassRun& run : s.past) live.s.prompt_tokens += run.n_tokens;
+    cached[s.sequence] = cache->length(s.sequence);
     live.choices.resize(s.n);
     live.replay.resize(s.n);
     live.choices[0] = s.sequence;
@@ -161,11 +162,14 @@ class Driver {
   std::string trace;
   std::function<uint32_t()> draft = [] { return 0u; };                      // tokens a choice proposes
   std::function<uint32_t(uint32_t)> accept = [](uint32_t n) { return n; };  // of n draft tokens, how many are right
-  uint64_t drafted = 0, accepted = 0, preempted = 0;
+  uint64_t drafted = 0, accepted = 0, preempted = 0, begun_again = 0;
   uint64_t now_ns = 0, step_number = 0, next_request = 1;
   bool keep_sequences = false;  // ended requests leave their sequence behind, as sessions do
   std::vector<Dropped> dropped;
-  std::map<kv::SequenceId, uint32_t> lengths, cached;  // of those left behind: what they ran, and what is there of it
+  // Sequences of preempted requests, and those that came for them.
+  std::vector<std::pair<kv::SequenceId, kv::SequenceId>> moved;
+  // Of those left behind, what they ran; of these and of those that wait, what is there of it.
+  std::map<kv::SequenceId, uint32_t> lengths, cached;
 
  private:
   void carry_out(const Run& run, uint32_t n_tokens) {
@@ -230,6 +234,22 @@ class Driver {
     live.prompt_done = 0;
     live.proposed.assign(live.s.n, 0);
     live.started = false;
+    begin_again(live);
+  }
+  // As far as what it began with is still there.
+  void begin_again(Live& live) {
+    const Beginning& beginning = live.s.beginning;
+    const uint32_t tokens = cache->shareable(beginning.sequence, std::min(beginning.tokens, live.prefix - 1));
+    if (tokens == 0) return;
+    const auto shared = cache->share(beginning.sequence, tokens, live.s.tenant->kv_account());
+    if (!shared.ok()) return;
+    if (!scheduler.resume_from(live.s.request, *shared)) return cache->release(*shared);
+    moved.emplace_back(live.s.sequence, *shared);
+    cache->release(std::exchange(live.s.sequence, *shared));
+    live.choices[0] = *shared;
+    live.s.prompt_tokens -= tokens;
+    cached[*shared] = tokens;
+    ++begun_again;
   }
   // Of a sequence at rest; whoever waits on it runs the rest again.
   void drop(const Dropped& end, const BatchPlan& plan) {

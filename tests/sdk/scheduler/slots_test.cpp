@@ -83,6 +83,34 @@ TEST_F(Slots, AreNotTakenBeforeTheyHavePaid) {
   EXPECT_EQ(d.preempted, 1u);
 }
 
+// What a request began with, and could begin with again, it has not run and would not run.
+TEST_F(Slots, AreTakenFromWhoBeganWithWhatIsThere) {
+  const kv::SequenceId entry = d.cache->create(many->kv_account());
+  ASSERT_TRUE(d.cache->prepare_append(entry, 192).ok() && d.cache->commit(entry, 192, kv::TokenClass::kPrompt).ok());
+  for (int i = 0; i < 8; ++i) {
+    const kv::SequenceId begun = *d.cache->share(entry, 192, many->kv_account());
+    d.submit({.tenant = many,
+              .sequence = begun,
+              .prompt_tokens = 8,
+              .max_new_tokens = 400,
+              .beginning = {.sequence = entry, .tokens = 192}});
+  }
+  steps(10);
+  const uint64_t r = d.submit(victim, 16, 4);
+  uint32_t prompts = 0;
+  for (int i = 0; i < 20; ++i) prompts += d.step().n_prompt_tokens;
+  EXPECT_TRUE(d.first_token.contains(r));
+  EXPECT_EQ(d.preempted, 1u);
+  EXPECT_EQ(d.begun_again, 1u);
+  EXPECT_LT(prompts, 16u + 8 + 20) << "its own prompt and what it generated";
+  d.cache->release(entry);  // nobody can begin with it any more
+  d.submit(victim, 16, 4);
+  d.submit(victim, 16, 4);
+  steps(20);
+  EXPECT_EQ(d.preempted, 1u);
+  d.drain(2000);
+}
+
 // Requests of a token each, one after another, cannot keep a tenant running the same again and again.
 TEST_F(Slots, AStormOfShortRequestsCostsNoMoreThanWhatIsNew) {
   const auto all = run(many, 30, 150);
