@@ -44,6 +44,7 @@ RequestOptions options_of(py::dict from) {
   take(from, "stop", options.stop);
   take(from, "stop_tokens", options.stop_tokens);
   take(from, "speculate_max", options.speculate_max);
+  take(from, "priority", options.priority);
   if (!from.empty()) {
     throw py::type_error("unknown sampling option " + py::cast<std::string>(py::str(from.begin()->first)));
   }

@@ -90,6 +90,7 @@ LoadRun::LoadRun(Engine& engine, Model& model, const LoadSpec& spec, size_t inde
   options_.flags = MERRITT_REQUEST_IGNORE_EOS;
   options_.text = std::string(load_.text_bytes, 'e');
   options_.stop = stop_strings(load_);
+  options_.priority = load_.priority;
   figures_.name = load_.name;
   figures_.weight = load_.weight;
 }

@@ -61,6 +61,12 @@ Arrivals parse_arrivals(JsonFields& fields) {
   return arrivals;
 }
 
+int32_t parse_priority(JsonFields& fields) {
+  const double priority = fields.number("priority", 0, -100, 100);
+  if (priority != std::trunc(priority)) fields.fail("priority", "is no whole number", "name one from -100 to 100");
+  return static_cast<int32_t>(priority);
+}
+
 void parse_behaviour(JsonFields& fields, TenantLoad& load) {
   load.text_bytes = fields.whole("text_bytes", 0, 0, uint64_t{1} << 30);
   load.stop_strings = static_cast<uint32_t>(fields.whole("stop_strings", 0, 0, 4096));
@@ -69,6 +75,7 @@ void parse_behaviour(JsonFields& fields, TenantLoad& load) {
   load.cancel_after_ms = fields.number("cancel_after_ms", 0, 0, kMillisMax);
   load.reader_pause_ms = fields.number("reader_pause_ms", 0, 0, kMillisMax);
   load.retry_ms = fields.number("retry_ms", -1, 0.1, kMillisMax);
+  load.priority = parse_priority(fields);
   load.sessions_per_second = fields.number("sessions_per_second", 0, 0, 1e5);
   load.sessions_held = static_cast<uint32_t>(fields.whole("sessions_held", 0, 0, 1u << 17));
   load.sessions_kept = static_cast<uint32_t>(fields.whole("sessions_kept", 0, 0, 1u << 17));

@@ -59,6 +59,7 @@ struct TenantLoad {
   double cancel_after_ms = 0;
   double reader_pause_ms = 0;      // it reads what there is, then nothing for so long
   double retry_ms = -1;            // after a refusal; -1 = as the refusal says
+  int32_t priority = 0;            // of its requests
   double sessions_per_second = 0;  // opened besides those of its requests
   uint32_t sessions_held = 0;      // of these, before the oldest is closed
   uint32_t sessions_kept = 0;      // of ended requests, before the oldest is closed

@@ -173,12 +173,14 @@ TEST_P(Stories, SpeculationHasALimitAndIsOffForAnOlderCaller) {
   Error error;
   EXPECT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_INVALID_ARGUMENT);
   EXPECT_NE(error.message().find("speculate_max"), std::string::npos) << error.message();
+  options.priority = 101;
   options.struct_size = offsetof(merritt_request_options, speculate_max);  // sizeof in 0.1
   ASSERT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_OK) << error.message();
   EXPECT_EQ(read_all(request).code, MERRITT_OK);
   options.struct_size = sizeof(options);
   options.speculate_max = 1;
-  options.reserved_2 = 1;
+  options.priority = 0;
+  options.reserved = 1;
   EXPECT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_UNSUPPORTED);
 }
 

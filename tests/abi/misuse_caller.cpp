@@ -369,6 +369,7 @@ int32_t MisuseCaller::submit(merritt_error** error) {
   options.n = one_in(16) ? draw() : draw() % 3;
   options.deadline_ms = one_in(8) ? 1 + draw() % 3 : 0;
   options.min_tokens = one_in(8) ? draw() % 4 : 0;
+  if (one_in(8)) options.priority = static_cast<int32_t>((one_in(8) ? draw() : draw() % 201) - 100u);
   if (one_in(4)) {
     options.temperature = number();
     options.seed = draw();

@@ -2,6 +2,7 @@
 // An engine without threads: its steps run where the host polls or waits, and make the same bits.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <filesystem>
@@ -44,13 +45,15 @@ class NoThreads : public ::testing::TestWithParam<const char*> {
     host.tenant = make_tenant(host.engine, "acme");
     return host;
   }
-  static merritt_request submit(const Host& host, uint64_t seed, uint32_t max_tokens = 32, uint32_t n = 1) {
+  static merritt_request submit(const Host& host, uint64_t seed, uint32_t max_tokens = 32, uint32_t n = 1,
+                                int32_t priority = 0) {
     merritt_request_options options{};
     options.struct_size = sizeof(options);
     options.text = "the and of to";
     options.text_length = 13;
     options.max_tokens = max_tokens;
     options.n = n;
+    options.priority = priority;
     options.flags = MERRITT_REQUEST_IGNORE_EOS;
     options.temperature = 1;
     options.seed = seed;
@@ -118,6 +121,31 @@ TEST_P(NoThreads, CallsThatWaitRunTheSteps) {
   const merritt_request left = submit(host, 4);
   EXPECT_EQ(merritt_engine_drain(host.engine, 60'000, error), MERRITT_OK) << error.message();
   EXPECT_EQ(read_all(left).tokens[0].size(), 32u);
+  EXPECT_EQ(merritt_engine_destroy(host.engine, nullptr), MERRITT_OK);
+}
+
+// One runs at a time: the highest priority first, and of equals the one that came first.
+TEST_P(NoThreads, RequestsOfATenantRunInTheOrderOfTheirPriorities) {
+  Host host = make(MERRITT_ENGINE_NO_THREADS);
+  merritt_tenant_options limits{};
+  limits.sequences_max = 1;
+  host.tenant = make_tenant(host.engine, "one", limits);
+  std::vector<merritt_request> requests;
+  for (const int32_t priority : {-1, 0, 0, 5}) requests.push_back(submit(host, 1, 8, 1, priority));
+  std::vector<size_t> order;
+  Error error;
+  uint32_t more = 1;
+  while (more != 0) {
+    ASSERT_EQ(merritt_engine_poll(host.engine, 0, &more, error), MERRITT_OK) << error.message();
+    for (size_t i = 0; i < requests.size(); ++i) {
+      merritt_request_stats stats{};
+      stats.struct_size = sizeof(stats);
+      ASSERT_EQ(merritt_request_stats_get(requests[i], &stats, error), MERRITT_OK) << error.message();
+      const bool known = std::find(order.begin(), order.end(), i) != order.end();
+      if (stats.generated_tokens != 0 && !known) order.push_back(i);
+    }
+  }
+  EXPECT_EQ(order, (std::vector<size_t>{3, 1, 2, 0}));
   EXPECT_EQ(merritt_engine_destroy(host.engine, nullptr), MERRITT_OK);
 }
 

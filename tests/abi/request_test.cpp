@@ -99,6 +99,22 @@ TEST_P(Requests, CancelComesWithAReceipt) {
   EXPECT_EQ(generate(session, text_).code, MERRITT_OK);
 }
 
+TEST_P(Requests, APriorityHasARange) {
+  const merritt_session session = make_session(tenant_, model_);
+  for (const int32_t priority : {101, -101, INT32_MAX, INT32_MIN}) {
+    text_.priority = priority;
+    merritt_request request = nullptr;
+    Error error;
+    EXPECT_EQ(merritt_session_submit(session, &text_, &request, error), MERRITT_INVALID_ARGUMENT);
+    EXPECT_EQ(error.message(), "priority is " + std::to_string(priority) + "; it is -100 to 100");
+    EXPECT_EQ(request, nullptr);
+  }
+  for (const int32_t priority : {100, -100}) {
+    text_.priority = priority;
+    EXPECT_EQ(generate(session, text_).code, MERRITT_OK);
+  }
+}
+
 TEST_P(Requests, ADeadlineEndsTheGeneration) {
   const merritt_session session = make_session(tenant_, model_);
   // As many as the context takes, in more time than a millisecond whatever the machine.

@@ -51,6 +51,17 @@ def test_n_choices_share_a_prompt(model: merritt.Model, tenant: merritt.Tenant) 
     assert len(set(texts)) > 1
 
 
+def test_a_higher_priority_starts_first(model_path: pathlib.Path) -> None:
+    with merritt.Engine(threads=1, backends=["reference"], no_threads=True) as engine:
+        model = engine.load(model_path, progress=False)
+        tenant = engine.tenant("one", sequences_max=1)
+        low, high = (tenant.generate(model, "the", raw=True, max_tokens=4, priority=priority) for priority in (0, 5))
+        assert high.text() and low.text()
+        assert low.stats["queue_s"] > high.stats["queue_s"]
+        with pytest.raises(merritt.InvalidArgumentError, match="priority is 101; it is -100 to 100"):
+            tenant.generate(model, "the", priority=101)
+
+
 def test_speculation_changes_no_token(model: merritt.Model, tenant: merritt.Tenant) -> None:
     prompt = "The dog ran. The cat ran. The dog ran. The"
     plain = tenant.generate(model, prompt, raw=True, max_tokens=64, ignore_eos=True)

@@ -146,6 +146,7 @@ bool Simulator::submit(size_t arrival) {
                                             .prompt_tokens = a.prompt - cache_->length(sequence),
                                             .max_new_tokens = a.output,
                                             .n = a.n,
+                                            .priority = a.priority,
                                             .beginning = beginning});
   if (!status.ok()) {
     tenant.leave_queue();

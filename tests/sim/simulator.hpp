@@ -21,6 +21,7 @@ struct Arrival {
   uint32_t cancel_after = 0;  // steps after its start; 0 = never
   uint32_t live = 0;          // 0 = at `step`; else also not before fewer than so many of the tenant's requests live
   uint32_t begins = 0;        // tokens that begin its prompt and all others of the tenant that have some
+  int32_t priority = 0;       // among the tenant's
   bool stays = false;         // its session is never ended: it rests on its pages
 };
 

@@ -120,7 +120,7 @@ TEST(Theorem, CancelledPromptsPayForWhatRan) {
   EXPECT_LE(worst_gap(sim), 2 * bound(sim));
 }
 
-// ---- The policy as it ships: three resources, ceilings, chunks, several samples, prefix hits, cancels
+// ---- The policy as it ships: three resources, ceilings, chunks, several samples, prefix hits, priorities, cancels
 
 // U_d of docs/adr/0014, from the run's own numbers.
 double dominant_bound(const Simulator& sim) {
@@ -167,6 +167,7 @@ World shipped_world(uint64_t seed) {
     if (dice.from(0, 9) == 0) a.n = dice.from(2, 3);
     if (a.tenant % 2 == 0 && dice.from(0, 1) == 0) a.begins = std::min(a.prompt, 48u);
   }
+  for (Arrival& a : world.arrivals) a.priority = static_cast<int32_t>(dice.from(0, 4)) - 2;
   return world;
 }
 

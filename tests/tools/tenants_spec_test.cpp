@@ -36,7 +36,7 @@ TEST(TenantsSpec, ReadsEveryField) {
      "sequences_max": 4, "queue_max": 5, "requests_per_second": 6, "tokens_per_minute": 700, "prompt_bytes_max": 800},
     {"name": "b", "as": "a", "arrivals": {"law": "closed", "clients": 9, "think_ms": 1.5}, "text_bytes": 1000,
      "prompt": {"law": "lognormal", "median": 50, "sigma": 0.5, "least": 3, "most": 400}, "stop_strings": 4,
-     "stop_bytes": 32, "cancel_probability": 0.5, "cancel_after_ms": 3, "reader_pause_ms": 4, "retry_ms": 2,
+     "stop_bytes": 32, "cancel_probability": 0.5, "cancel_after_ms": 3, "reader_pause_ms": 4, "retry_ms": 2, "priority": -7,
      "sessions_per_second": 100, "sessions_held": 30, "sessions_kept": 7}]})",
                                    "f");
   EXPECT_EQ(spec.kv_tokens, 4096u);
@@ -51,6 +51,8 @@ TEST(TenantsSpec, ReadsEveryField) {
   EXPECT_EQ(b.prompt.law, Lengths::Law::kLognormal);
   EXPECT_EQ(b.prompt.least, 3u);
   EXPECT_EQ(b.retry_ms, 2);
+  EXPECT_EQ(a.priority, 0);
+  EXPECT_EQ(b.priority, -7);
   EXPECT_EQ(b.sessions_held, 30u);
   EXPECT_EQ(b.sessions_kept, 7u);
 }
@@ -80,6 +82,8 @@ const Bad kBad[] = {
     {"negative", tenant(R"("requests": -1)"), {"f.tenants[0].requests"}},
     {"fraction", tenant(R"("prompt": 1.5)"), {"f.tenants[0].prompt"}},
     {"probability", tenant(R"("cancel_probability": 1.01)"), {"from 0 to 1"}},
+    {"priority", tenant(R"("priority": -101)"), {"f.tenants[0].priority", "from -100 to 100"}},
+    {"part_of_a_priority", tenant(R"("priority": 0.5)"), {"f.tenants[0].priority", "whole number"}},
     {"overflow", tenant(R"("retry_ms": 1e999)"), {"not JSON"}},
     {"law", tenant(R"("arrivals": {"law": "bursty"})"), {"\"bursty\" is not known", "poisson"}},
     {"no_rate", tenant(R"("arrivals": {"law": "fixed"})"), {"arrivals.per_second", "missing"}},

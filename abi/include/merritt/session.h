@@ -95,7 +95,10 @@ typedef struct merritt_request_options {
     uint32_t speculate_max;             /* guessed tokens a step may run, at most 64; 0 = off. For output that repeats
                                            its prompt or itself; it stays the same and comes sooner.
                                            Since 0.2 */
-    uint32_t reserved_2;                /* 0 */
+    int32_t priority;                   /* -100 to 100, higher first: which of its tenant's requests starts first, and
+                                           keeps its place longest when the tenant has to give some back. Those of
+                                           other tenants do not notice. A request of a low priority waits for as long
+                                           as its tenant has higher ones. Since 0.2 */
 } merritt_request_options;
 #define MERRITT_REQUEST_IGNORE_EOS 1    /* end-of-generation tokens do not end the generation */
 #define MERRITT_REQUEST_ECHO_SPECIAL 2  /* special tokens appear in the text */

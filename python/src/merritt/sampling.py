@@ -19,6 +19,7 @@ class Sampling(TypedDict, total=False):
     raw: a text goes to the model as it is, without its chat template. Without `raw` the template is used when the
     model has one.
     speculate_max: how many tokens a step may guess from the prompt and the output so far; the tokens stay the same.
+    priority: -100 to 100; of the tenant's requests, those with a higher one start first and are taken back last.
     """
 
     raw: bool
@@ -39,6 +40,7 @@ class Sampling(TypedDict, total=False):
     stop: Sequence[str]
     stop_tokens: Sequence[int]
     speculate_max: int
+    priority: int
     ignore_eos: bool
     echo_special: bool
     parse_special: bool

@@ -77,6 +77,7 @@ struct RequestOptions {
   std::vector<std::string> stop{};
   std::vector<int32_t> stop_tokens{};
   uint32_t speculate_max = 0;  // draft tokens in one step, for text that repeats itself; 0 = off
+  int32_t priority = 0;        // -100 to 100: which of the tenant's requests starts first; higher is first
 };
 
 class Request : public detail::Handle<merritt_request, merritt_request_destroy> {
@@ -224,6 +225,7 @@ class Request : public detail::Handle<merritt_request, merritt_request_destroy> 
     raw.n_stop_tokens = static_cast<uint32_t>(options.stop_tokens.size());
     raw.stop_tokens = options.stop_tokens.data();
     raw.speculate_max = options.speculate_max;
+    raw.priority = options.priority;
     return raw;
   }
 

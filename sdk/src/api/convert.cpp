@@ -247,10 +247,13 @@ Result<tenant::Demand> read_demand(const merritt_request_options* in, merritt_re
   if (in == nullptr) return invalid("options is NULL: a request needs a prompt");
   MERRITT_CHECK(read_options(in, "merritt_request_options", out));
   MERRITT_CHECK(check_reserved(out.reserved, "merritt_request_options"));
-  MERRITT_CHECK(check_reserved(out.reserved_2, "merritt_request_options"));
   if (out.speculate_max > limits::kDraftTokensMax) {
     return invalid("speculate_max is " + std::to_string(out.speculate_max) + "; the limit is " +
                    std::to_string(limits::kDraftTokensMax));
+  }
+  if (out.priority < -limits::kPriorityMax || out.priority > limits::kPriorityMax) {
+    return invalid("priority is " + std::to_string(out.priority) + "; it is " + std::to_string(-limits::kPriorityMax) +
+                   " to " + std::to_string(limits::kPriorityMax));
   }
   const int given = (out.text != nullptr || out.text_length != 0) + (out.n_tokens != 0) + (out.n_messages != 0);
   if (given != 1)
@@ -287,6 +290,7 @@ Result<engine::RequestParams> read_request(const engine::Session& session, const
   out.max_tokens = grant.max_tokens;
   out.n = options.n == 0 ? 1 : options.n;
   out.speculate_max = options.speculate_max;
+  out.priority = options.priority;
   const uint32_t deadline_ms = options.deadline_ms == 0 ? grant.deadline_ms : options.deadline_ms;
   out.deadline_ns = deadline_ms == 0 ? 0 : now_ns + uint64_t{deadline_ms} * 1'000'000;
   MERRITT_CHECK(read_sampling(*session.model, options, out));

@@ -43,6 +43,7 @@ inline constexpr uint32_t kLogitBiasMax = 1u << 16;
 inline constexpr uint32_t kSamplesMax = 64;  // n of one request
 inline constexpr uint32_t kMaxTokensDefault = 1024;
 inline constexpr uint32_t kDraftTokensMax = 64;  // of one choice in one step
+inline constexpr int32_t kPriorityMax = 100;     // of a request, and the least is its negative
 
 // One step and one pool.
 inline constexpr uint32_t kStepTokensMax = 1u << 16;

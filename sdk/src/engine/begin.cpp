@@ -78,6 +78,7 @@ Status Engine::place(Model& model, Request& request) {
   submission.max_new_tokens = request.max_new_tokens;
   submission.n = request.params.n;
   submission.deadline_ns = request.params.deadline_ns;
+  submission.priority = request.params.priority;
   submission.past = missing_past(model, session);
   submission.beginning = beginning;
   if (request.branch != 0) submission.prompt_split = request.branch - request.prompt_skip;

@@ -38,6 +38,7 @@ struct RequestParams {
   bool ignore_eos = false;
   bool echo_special = false;
   uint32_t speculate_max = 0;  // draft tokens of a choice in one step
+  int32_t priority = 0;        // among the requests of the tenant for the model
   sampling::SamplingParams sampling;
   std::vector<std::string> stop_strings;
   std::vector<int32_t> stop_tokens;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// From waiting to running: first come first served inside a tenant, the policy between tenants, and only when the pages
-// can be had that the request starts with (borrow.cpp).
+// From waiting to running: inside a tenant the highest priority first, and of equals first come first served; the
+// policy between tenants; and only when the pages can be had that the request starts with (borrow.cpp). What a tenant
+// gets does not depend on its priorities: they say which of its requests gets it.
 #include <algorithm>
 #include <string>
 
@@ -34,6 +35,15 @@ void Scheduler::drop_if_empty(Lane& lane) {
   std::erase_if(lanes_, [&lane](const auto& each) { return each.get() == &lane; });
 }
 
+void Scheduler::queue(State* state, Among among) {
+  std::deque<State*>& waiting = state->lane->waiting;
+  const int32_t priority = state->s.priority;
+  const auto at = std::partition_point(waiting.begin(), waiting.end(), [priority, among](const State* other) {
+    return among == Among::kFirst ? other->s.priority > priority : other->s.priority >= priority;
+  });
+  waiting.insert(at, state);
+}
+
 void Scheduler::admit() {
   for (const auto& lane : lanes_) {
     lane->blocked = false;
@@ -62,6 +72,8 @@ void Scheduler::start(State* state) {
   Lane& lane = *state->lane;
   plan_.started.push_back(state->s.request);
   running_.push_back(state);
+  const auto kept_longer = [state](const State* other) { return other->s.priority < state->s.priority; };
+  takeable_.insert(std::partition_point(takeable_.begin(), takeable_.end(), kept_longer), state);
   n_sequences_ += state->s.n;
   state->running = true;
   weighed_ = false;
@@ -76,6 +88,8 @@ void Scheduler::start(State* state) {
   if (lane.waiting.empty()) {
     drop_if_empty(lane);
   } else {
+    State& next = *lane.waiting.front();
+    if (next.s.priority < state->s.priority) next.bypassed = 0;  // passed by its own tenant: others owe it nothing
     look_at_own_limit(lane);
   }
 }
@@ -208,7 +222,10 @@ void Scheduler::count_bypasses() {
   for (const auto& lane : lanes_) {
     if (lane->failure != Code::kOverloaded) continue;
     State& head = *lane->waiting.front();
-    for (const uint64_t request : plan_.started) head.bypassed += find(request)->order > head.order ? 1 : 0;
+    for (const uint64_t request : plan_.started) {
+      const State& started = *find(request);
+      head.bypassed += started.order > head.order && started.lane != lane.get() ? 1 : 0;
+    }
   }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whose pages. A request that fits its tenant's floor starts with its worst case promised. Everybody else borrows:
-// pages for the prompt at the start, then one after another, and what is borrowed can be taken back. The request that
-// started last of the tenant that is furthest above its part goes back to the queue and is recomputed. It does so a few
-// times at most: then it waits for its worst case, and nobody takes that.
+// pages for the prompt at the start, then one after another, and what is borrowed can be taken back. Of the tenant that
+// is furthest above its part, the request with the lowest priority that started last goes back to the queue and is
+// recomputed. It does so a few times at most: then it waits for its worst case, and nobody takes that.
 #include <algorithm>
 
 #include "scheduler/mutant.hpp"
@@ -112,16 +112,23 @@ void Scheduler::weigh_lanes() {
   }
 }
 
-// The borrower that started last of the tenant with the largest excess above the least; null = there is none.
+bool Scheduler::may_lose_pages(const State& state, uint64_t least_excess) const {
+  return !state.promised && state.started_plan != n_plans_ && state.lane->excess > least_excess;
+}
+
+// Of the tenant with the largest excess above the least, of equals that of the borrower that started last: the first of
+// its borrowers to be taken back. Null = there is none.
 Scheduler::State* Scheduler::victim_of(const Lane* only, const Lane* spared, uint64_t least_excess) const {
-  State* victim = nullptr;
-  for (State* state : running_) {
+  const Lane* from = nullptr;
+  for (const State* state : running_) {
     const Lane& lane = *state->lane;
-    if (state->promised || state->started_plan == n_plans_ || &lane == spared) continue;
-    if ((only != nullptr && &lane != only) || lane.excess <= least_excess) continue;
-    if (victim == nullptr || lane.excess >= victim->lane->excess) victim = state;
+    if (&lane == spared || (only != nullptr && &lane != only) || !may_lose_pages(*state, least_excess)) continue;
+    if (from == nullptr || lane.excess >= from->excess) from = &lane;
   }
-  return victim;
+  const auto victim = std::find_if(takeable_.begin(), takeable_.end(), [&](const State* state) {
+    return state->lane == from && may_lose_pages(*state, least_excess);
+  });
+  return victim == takeable_.end() ? nullptr : *victim;
 }
 
 // ---- Taking back
@@ -155,7 +162,7 @@ bool Scheduler::make_room(const State& state, const kv::Reservation& reservation
   return true;
 }
 
-// Back to the head of its tenant's queue. What it ran is noted in classes, to be run again.
+// Back to the head of its tenant's queue, behind higher priorities. What it ran is noted in classes, to be run again.
 void Scheduler::preempt(State* state) {
   const kv::SequenceId sequence = state->s.sequence;
   const std::span<const kv::ClassRun> classes = cache_.classes(sequence);
@@ -196,7 +203,7 @@ void Scheduler::preempt(State* state) {
   ++state->preempted;
   state->preempted_plan = n_plans_;
   state->s.tenant->requeue(state->s.n);
-  state->lane->waiting.push_front(state);
+  queue(state, Among::kFirst);
   load_waiting_.store(++n_waiting_, std::memory_order_relaxed);
   Code& failure = state->lane->failure;
   if (failure == Code::kQuotaExceeded) failure = Code::kOk;  // of another head, when this one held its pages

@@ -23,6 +23,7 @@ Scheduler::Scheduler(const Limits& limits, kv::Cache& cache, std::shared_ptr<Pol
     : limits_(usable(limits)), cache_(cache), policy_(std::move(policy)) {
   if (policy_ == nullptr) policy_ = std::make_shared<VirtualTokens>();
   running_.reserve(limits_.sequences_max);
+  takeable_.reserve(limits_.sequences_max);
   turns_.reserve(limits_.sequences_max);
   wanted_.reserve(limits_.sequences_max);
   plan_.runs.reserve(limits_.sequences_max);
@@ -102,7 +103,7 @@ Status Scheduler::submit(const Submission& submission) {
   State* const known = requests_.emplace(submission.request, std::move(state)).first->second.get();
   try {
     known->lane = &lane_of(submission.tenant);
-    known->lane->waiting.push_back(known);
+    queue(known, Among::kLast);
   } catch (...) {
     if (known->lane != nullptr) drop_if_empty(*known->lane);
     requests_.erase(submission.request);
@@ -133,6 +134,7 @@ void Scheduler::finish(uint64_t request) {
 void Scheduler::stop_running(State* state) {
   weighed_ = false;
   std::erase(running_, state);
+  std::erase(takeable_, state);
   n_sequences_ -= state->s.n;
   --state->lane->n_running;
   state->lane->n_sequences -= state->s.n;

@@ -67,6 +67,7 @@ struct Submission {
   uint32_t max_new_tokens = 0;       // to generate per choice; 0 = an evaluation, which ends with its prompt
   uint32_t n = 1;                    // choices
   uint64_t deadline_ns = 0;          // 0 = none
+  int32_t priority = 0;              // among the requests of its tenant; higher is first
   Rows prompt_rows = Rows::kLast;
   kv::TokenClass prompt_class = kv::TokenClass::kPrompt;
   uint32_t prompt_split = 0;            // a step ends when so many of prompt_tokens are in; 0 = nowhere
@@ -195,7 +196,7 @@ class Scheduler {
     uint64_t started_plan = 0, preempted_plan = 0;  // numbers of plans
     bool promised = false;                          // the worst case is reserved, nobody takes it back
     bool drawn = false;                             // the first tokens
-    uint32_t bypassed = 0;  // younger requests that started while there was no room for this one
+    uint32_t bypassed = 0;  // younger requests of others that started while there was no room for this one
     uint32_t share = 0;     // prompt tokens in the plan being made
     bool running = false;
     bool cancelled = false;
@@ -210,7 +211,7 @@ class Scheduler {
     TenantId id() const { return tenant->id(); }
 
     tenant::Tenant* tenant;
-    std::deque<State*> waiting;
+    std::deque<State*> waiting;  // the highest priority first
     uint32_t n_running = 0;
     uint32_t n_sequences = 0;  // of the running ones
     bool entered = false;      // the policy knows that it waits for service
@@ -239,6 +240,8 @@ class Scheduler {
   // scheduler/admission.cpp
   Lane& lane_of(tenant::Tenant* tenant);
   void drop_if_empty(Lane& lane);
+  enum class Among : uint32_t { kFirst = 0, kLast = 1 };  // of those with the same priority
+  static void queue(State* state, Among among);
   void admit();
   bool over_sequences(const Lane& lane, uint32_t more) const;
   void look_at_own_limit(Lane& lane);
@@ -261,6 +264,7 @@ class Scheduler {
   bool secure(State& state);
   uint64_t excess_of(const KvAccount& account, uint64_t claimed_bytes) const;
   void weigh_lanes();
+  bool may_lose_pages(const State& state, uint64_t least_excess) const;
   State* victim_of(const Lane* only, const Lane* spared, uint64_t least_excess) const;
   bool make_room(const State& state, const kv::Reservation& reservation);
   void preempt(State* state);
@@ -346,7 +350,8 @@ class Scheduler {
   std::unordered_map<uint64_t, std::unique_ptr<State>> requests_;  // its order decides nothing
   std::vector<std::unique_ptr<Lane>> lanes_;                       // in the order of tenant ids
   std::vector<State*> running_;                                    // in the order they started
-  std::vector<State*> overdue_;                                    // scratch
+  std::vector<State*> takeable_;         // the same; of each tenant's, who is taken back first comes first
+  std::vector<State*> overdue_;          // scratch
   std::vector<Giver> givers_;            // of this plan, when all sequences run; who gives to most first
   std::vector<Candidate> candidates_;    // scratch: of a turn,
   std::vector<Lane*> turns_;             // and their lanes; of a round of prompts

@@ -37,7 +37,7 @@ bool Scheduler::gives(const State& from, uint32_t given, const State& to) {
   return (runs - from.s.n) * weight >= will_run || runs * weight >= 2 * will_run;
 }
 
-// What each tenant has had, and its request that would be taken first: the one that started last.
+// What each tenant has had, and its request that would be taken first.
 void Scheduler::look_at_givers() {
   for (const auto& lane : lanes_) {
     lane->served = policy_->served(lane->id());
@@ -45,8 +45,8 @@ void Scheduler::look_at_givers() {
     lane->given = 0;
   }
   if (kWithoutCeilings || kMutant == Mutant::kSequencesStay) return;
-  for (State* each : running_) {
-    if (may_be_taken(*each)) each->lane->gives = each;
+  for (State* each : takeable_) {
+    if (each->lane->gives == nullptr && may_be_taken(*each)) each->lane->gives = each;
   }
 }
 
@@ -85,19 +85,22 @@ bool Scheduler::somebody_gives(const State& to) const {
   return last.has_second && last.second_served >= to.lane->served;
 }
 
-// Of the tenant that runs most by weight, of those that give to this one, the request that started last.
+// Of the tenant that runs most by weight, of those that give to this one, the request that is taken first.
 Scheduler::State* Scheduler::first_to_give(const State& to) const {
-  State* first = nullptr;
-  for (State* each : running_) {
+  const auto may_give = [&](const State& each) { return gives(each, 0, to) && may_be_taken(each); };
+  const Lane* from = nullptr;
+  for (const State* each : running_) {
     const Lane& lane = *each->lane;
-    if (!gives(*each, 0, to) || !may_be_taken(*each)) continue;
-    if (first != nullptr && first->lane != &lane) {
-      const uint64_t own = uint64_t{lane.n_sequences} * weight_of(*first->lane->tenant);
-      if (own <= uint64_t{first->lane->n_sequences} * weight_of(*lane.tenant)) continue;
+    if (&lane == from || !may_give(*each)) continue;
+    if (from != nullptr) {
+      const uint64_t own = uint64_t{lane.n_sequences} * weight_of(*from->tenant);
+      if (own <= uint64_t{from->n_sequences} * weight_of(*lane.tenant)) continue;
     }
-    first = each;
+    from = &lane;
   }
-  return first;
+  const auto first = std::find_if(takeable_.begin(), takeable_.end(),
+                                  [&](const State* each) { return each->lane == from && may_give(*each); });
+  return first == takeable_.end() ? nullptr : *first;
 }
 
 // Whether the request could have its sequences, of those that are free and those that others would give.
@@ -106,7 +109,7 @@ bool Scheduler::can_take(const State& state) {
   if (sequences >= state.s.n) return true;
   if (kWithoutCeilings || kMutant == Mutant::kSequencesStay) return false;
   look_at_givers();
-  for (auto each = running_.rbegin(); each != running_.rend() && sequences < state.s.n; ++each) {
+  for (auto each = takeable_.begin(); each != takeable_.end() && sequences < state.s.n; ++each) {
     Lane& lane = *(*each)->lane;
     if (!gives(**each, lane.given, state) || !may_be_taken(**each)) continue;
     lane.given += (*each)->s.n;
