@@ -8,11 +8,11 @@
 #include "base/os/thread.hpp"
 
 namespace merritt::engine {
-namespace {
 
-constexpr size_t kDeliverAtOnce = 64;
-
-}  // namespace
+// The delivery allocates nothing: it has nobody to tell.
+CompletionQueue::CompletionQueue(Callback callback) : callback_(std::move(callback)) {
+  if (callback_ != nullptr) delivered_.reserve(1);
+}
 
 Status CompletionQueue::start_delivery() {
   const std::lock_guard lock(delivery_mutex_);
@@ -115,18 +115,17 @@ Result<int> CompletionQueue::fd() {
   return event_fd_.fd();
 }
 
+// One at a time: what a callback destroys, or the end of the queue, is the end of what comes. What was taken from its
+// request has to be told, so whoever closes the queue waits for it.
 size_t CompletionQueue::deliver() {
+  const std::lock_guard turn(callback_mutex_);
   size_t called = 0;
   delivering_ = std::this_thread::get_id();
-  for (;;) {
-    batch_.clear();
-    next(0, kDeliverAtOnce, &batch_);
-    if (batch_.empty()) break;
-    for (const Completion& completion : batch_) {
-      if (closed_) break;
-      callback_(completion);
-      ++called;
-    }
+  for (;; ++called) {
+    delivered_.clear();
+    next(0, 1, &delivered_);
+    if (delivered_.empty()) break;
+    callback_(delivered_.front());
   }
   delivering_ = std::thread::id();
   return called;
@@ -152,7 +151,8 @@ void CompletionQueue::close() {
     ready_ = 0;
   }
   changed_.notify_all();
-  const std::lock_guard lock(delivery_mutex_);  // whoever comes second waits for the end as well
+  { const std::lock_guard turn(callback_mutex_); }  // without a thread of its own, somebody's poll may be calling back
+  const std::lock_guard lock(delivery_mutex_);      // whoever comes second waits for the end as well
   if (delivery_.joinable()) delivery_.join();
 }
 

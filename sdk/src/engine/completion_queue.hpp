@@ -34,10 +34,13 @@ class CompletionQueue : public std::enable_shared_from_this<CompletionQueue> {
   // Called for each completion by deliver(); may be empty.
   using Callback = std::function<void(const Completion&)>;
 
-  explicit CompletionQueue(Callback callback = {}) : callback_(std::move(callback)) {}
+  explicit CompletionQueue(Callback callback = {});
   CompletionQueue(const CompletionQueue&) = delete;
   CompletionQueue& operator=(const CompletionQueue&) = delete;
-  ~CompletionQueue() { close(); }
+  // A stream may be its last holder, and lets go of it under its own lock: then it has been closed.
+  ~CompletionQueue() {
+    if (!closed_) close();
+  }
 
   // A thread that delivers until close(). For queues with a callback, on engines with threads.
   Status start_delivery();
@@ -49,7 +52,7 @@ class CompletionQueue : public std::enable_shared_from_this<CompletionQueue> {
   Status add(Stream& stream, uint64_t user);
   // Appends up to `most` completions to *out. None: the time passed, or closed().
   void next(uint32_t timeout_ms, size_t most, std::vector<Completion>* out);
-  // Calls back for everything there is; returns what it called.
+  // Calls back for everything there is; returns how many times it did. Not from inside a callback.
   size_t deliver();
   Result<int> fd();
 
@@ -80,8 +83,9 @@ class CompletionQueue : public std::enable_shared_from_this<CompletionQueue> {
 
   std::atomic<bool> news_{false}, closed_{false};
   std::atomic<std::thread::id> delivering_{};
-  std::vector<Completion> batch_;  // of the delivery
-  std::mutex delivery_mutex_;      // guards delivery_
+  std::mutex callback_mutex_;          // held while the callback is called; guards delivered_
+  std::vector<Completion> delivered_;  // the one that it is called with
+  std::mutex delivery_mutex_;          // guards delivery_
   std::thread delivery_;
 };
 
