@@ -311,6 +311,29 @@ TEST_P(Drain, CancelsWhatHasNotEndedByTheDeadline) {
   }
 }
 
+// No step comes after the last request, and whoever drains the engine waits for this.
+TEST_P(Drain, KnowsThatTheLastRequestEndedWithItsSession) {
+  const merritt_session session = make_session(tenant_, model_);
+  merritt_request_options options{};
+  options.struct_size = sizeof(options);
+  options.text = "the";
+  options.text_length = 3;
+  options.max_tokens = 500;
+  options.flags = MERRITT_REQUEST_IGNORE_EOS;
+  merritt_request request = nullptr;
+  Error error;
+  ASSERT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_OK) << error.message();
+  merritt_event event{};
+  event.struct_size = sizeof(event);
+  ASSERT_EQ(merritt_request_next(request, MERRITT_WAIT_FOREVER, &event, error), MERRITT_OK) << error.message();
+  ASSERT_EQ(merritt_session_destroy(session, error), MERRITT_OK) << error.message();
+  merritt_engine_stats stats{};
+  stats.struct_size = sizeof(stats);
+  ASSERT_EQ(merritt_engine_stats_get(engine_, &stats, error), MERRITT_OK) << error.message();
+  EXPECT_EQ(stats.requests_running, 0u);
+  EXPECT_EQ(stats.requests_waiting, 0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Drain, ::testing::Values(0u, uint32_t{MERRITT_ENGINE_NO_THREADS}),
                          [](const auto& tested) { return std::string(tested.param == 0 ? "threads" : "no_threads"); });
 

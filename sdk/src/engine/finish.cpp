@@ -65,6 +65,7 @@ void Engine::finish_request(Model& model, Request& request, FinishReason reason,
   const std::shared_ptr<Request> keep = request.shared_from_this();
   model.requests.erase(request.id);
   request.session->busy = false;
+  publish_load();  // a session, a tenant or a model may end the last one, and then no step comes that would
   request.stream.end(reason, std::move(failure), steps_);
 }
 
