@@ -43,6 +43,7 @@ class Error {
     return &error_;
   }
   int32_t code() const { return merritt_error_code(error_); }
+  const merritt_error* get() const { return error_; }
   std::string message() const { return merritt_error_message(error_); }
 
  private:

@@ -65,6 +65,12 @@ def run_suites(totals: Totals, folder: pathlib.Path, suites: dict[str, str], tag
         run_gtests(totals, folder, only=[program], wrapper=wrapper, env={**(env or {}), "GTEST_FILTER": cases})
 
 
+def sanitizer_wrapper(preset: str) -> list[str]:
+    """A command prefix: ThreadSanitizer of GCC 12 cannot live with the widest address randomisation some kernels use."""
+    fixed = ["setarch", "-R"]
+    return fixed if preset == "tsan" and subprocess.run([*fixed, "true"], capture_output=True).returncode == 0 else []
+
+
 def sanitizer(totals: Totals, preset: str, suites: dict[str, str]) -> None:
     util.say(f"{preset}")
     try:
@@ -73,10 +79,8 @@ def sanitizer(totals: Totals, preset: str, suites: dict[str, str]) -> None:
     except util.DevError as error:
         totals.add(f"{preset}:build", "failed", str(error))
         return
-    # ThreadSanitizer of GCC 12 cannot live with the widest address randomisation some kernels use.
-    fixed = ["setarch", "-R"]
-    wrapper = fixed if preset == "tsan" and subprocess.run([*fixed, "true"], capture_output=True).returncode == 0 else None
-    run_suites(totals, build.output_dir(preset) / "bin", suites, preset, wrapper=wrapper, env=SANITIZER_ENV)
+    run_suites(totals, build.output_dir(preset) / "bin", suites, preset, wrapper=sanitizer_wrapper(preset),
+               env=SANITIZER_ENV)
 
 
 def fuzzers(totals: Totals) -> None:
