@@ -9,8 +9,19 @@
 // The order matters: each builds on the ones before.
 // clang-format off
 #include "onednn/types_impl.hpp"
+#include "onednn/gemv_half_impl.hpp"
 #include "onednn/gemv_impl.hpp"
 // clang-format on
+
+namespace {
+
+void gemv_f32(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m, float* const* out,
+              const float* bias) {
+  if (gemv_half_typed(w, g0, g1, x, stride, m, out, bias)) return;
+  merritt::onednn::kernels_vnni()->gemv_f32(w, g0, g1, x, stride, m, out, bias);
+}
+
+}  // namespace
 
 namespace merritt::onednn {
 
@@ -18,6 +29,7 @@ const Kernels* kernels_vnni_ahead() noexcept {
   static const Kernels kTable = [] {
     Kernels k = *kernels_vnni();
     k.gemv_q12 = gemv_q12;
+    k.gemv_f32 = gemv_f32;
     return k;
   }();
   return &kTable;

@@ -7,6 +7,7 @@
 // The order matters: each builds on the ones before.
 // clang-format off
 #include "onednn/types_impl.hpp"
+#include "onednn/gemv_half_impl.hpp"
 #include "onednn/matrix_impl.hpp"
 #include "onednn/gemv_impl.hpp"
 #include "onednn/rows_impl.hpp"

@@ -145,6 +145,7 @@ void gemv_f32_rows(const Packed& w, uint64_t g, const float* const* x, float* co
 
 inline void gemv_f32(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m,
                      float* const* out, const float* bias) {
+  if (gemv_half_typed(w, g0, g1, x, stride, m, out, bias)) return;
   for (uint64_t g = g0; g < g1; ++g) {
     uint32_t i = 0;
     for (; i + 2 <= m; i += 2) {
