@@ -128,7 +128,7 @@ inline void gemv_q12_rows(const Packed& w, uint64_t g, const uint8_t* act, uint6
                           float* const* out, const float* bias) {
   uint32_t i = 0;
   const auto tile = [&]<int M>() __attribute__((always_inline)) {
-    constexpr int kAtOnce = M <= 4 ? S : 1;
+    constexpr int kAtOnce = 1 + static_cast<int>(M <= 4) * (S - 1);
     for (int s = 0; s < S; s += kAtOnce) {
       gemv_q12_groups<T, M, kAtOnce>(w, g + static_cast<uint64_t>(s), q12_rows(w, act, act_bytes, m, i), i == 0,
                                      out + i, bias);
