@@ -22,10 +22,10 @@ Runner::Work Runner::matrix_work(const MatrixOp& op) const noexcept {
     // Long enough to stream, short enough that the last one to finish is not waited for.
     constexpr uint64_t kStreamBytes = 128u << 10;
     const uint64_t fair = std::max<uint64_t>(1, w.groups / (static_cast<uint64_t>(host_->n_workers()) * 2));
-    // In fours, which some kernels read at once.
+    work.chunk = std::clamp<uint64_t>(kStreamBytes / w.group_bytes, 1, fair);
+    // In fours, which some kernels read at once, where that leaves every worker its share.
     constexpr uint64_t kTogether = 4;
-    work.chunk = std::clamp(kStreamBytes / w.group_bytes, 1ul, fair) + (kTogether - 1);
-    work.chunk -= work.chunk % kTogether;
+    if (fair >= kTogether) work.chunk = (work.chunk + kTogether - 1) / kTogether * kTogether;
     work.tasks += static_cast<uint32_t>((w.groups + work.chunk - 1) / work.chunk);
   }
   return work;
