@@ -150,6 +150,8 @@ MERRITT_INLINE void store_stage(Stage<T>* s) {
   }
 }
 
+#undef MERRITT_MULTIPLY
+
 // All: sixteen rows, and nothing to ask for each.
 template <class T, bool All>
 MERRITT_INLINE void add_stage(const Stage<T>& s, const Q12Rows& rows, int count, F* acc) {

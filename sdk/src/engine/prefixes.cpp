@@ -31,7 +31,8 @@ scheduler::Beginning Engine::adopt_prefix(Model& model, Request& request) {
 }
 
 // For a request whose pages were taken back: the same for what its session begins with in class prompt, short of the
-// prompt's last token. Without it, or without memory for it, all is run again.
+// prompt's last token. Without it, or without memory for it, all is run again. An evaluation, which has no choices, is
+// never taken back (Scheduler::is_promised).
 void Engine::adopt_again(Model& model, Request& request) noexcept {
   Session& session = *request.session;
   const std::vector<kv::ClassRun>& classes = session.classes;
