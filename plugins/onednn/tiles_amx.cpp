@@ -24,8 +24,8 @@ struct Place {
 };
 
 // Two bands: what is loaded for one product serves the next one too. Rows pass through the first cache, the weights
-// stay. A tile is loaded again as soon as its last product has begun: in minutes in which the core does not do loads and
-// products at once of itself, that is a fifth of the time (docs/explanation/performance.md).
+// stay. A tile is loaded again as soon as its last product has begun: in minutes in which the core does not do loads
+// and products at once of itself, that is a fifth of the time (docs/explanation/performance.md).
 inline void two_bands(const TileProduct& p, const uint8_t* a, const uint8_t* b, const Place& c,
                       uint32_t band) noexcept {
   if (p.add) {
