@@ -132,6 +132,24 @@ def test_a_suite_is_dealt_to_the_cores_and_every_case_counted_once(cores: int, t
     assert counted.failed == ["test_fake:Fake.d"]
 
 
+def test_programs_share_the_cores_and_one_that_is_not_built_is_a_failure(
+        tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("BUILD", tmp_path), ("LOGS", tmp_path / "logs"), ("cpu_count", lambda: 2), ("REPORT", sys.stdout)):
+        monkeypatch.setattr(util, name, value)
+    folder = tmp_path / "build" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("test_one", "test_two"):
+        (folder / name).write_text(SHARDED_PROGRAM)
+        (folder / name).chmod(0o755)
+    counted = totals.Totals()
+    totals.run_gtests(counted, folder, filters={"test_one": "*", "test_two": "*-Fake.a", "test_gone": "*"})
+    assert counted.passed == 8  # the filter is the program's affair
+    assert sorted(counted.failed) == ["build:test_gone", "test_one:Fake.d", "test_two:Fake.d"]
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("test_one", "test_two"):
+        assert sum(line.startswith(f"  {name} ") and "4 passed, 1 failed" in line for line in lines) == 1
+
+
 def test_pytest_runs_on_every_core(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     """It needs pytest-xdist, and counts what it reports."""
     (tmp_path / "tests" / "tools").mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import fnmatch
 import json
 import os
@@ -10,6 +11,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import time
 import xml.etree.ElementTree as xml
 
 from . import util
@@ -32,6 +34,11 @@ class Totals:
         else:
             self.failed.append(name)
             util.say(f"    FAILED   {name}{': ' + detail if detail else ''}")
+
+    def add_all(self, other: Totals) -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
 
     def counts(self) -> tuple[int, int, int]:
         return self.passed, len(self.failed), len(self.skipped)
@@ -103,45 +110,71 @@ def skip_reason(output: pathlib.Path, case: str) -> str:
     return " ".join(match.group(1).split())[:200] if match else ""
 
 
-def run_gtests(totals: Totals, folder: pathlib.Path, pattern: str = "", only: list[str] | None = None,
+@dataclasses.dataclass
+class Program:
+    """A GoogleTest program on its way: its cases are dealt to shards, which run in any order."""
+    path: pathlib.Path
+    words: list[str]
+    tag: str
+    env: dict[str, str]
+    shards_left: int = 0
+    seconds: float = 0.0  # of all shards
+
+
+def run_gtests(totals: Totals, folder: pathlib.Path, pattern: str = "", filters: dict[str, str] | None = None,
                wrapper: list[str] | None = None, env: dict[str, str] | None = None, timeout_s: int = 1500) -> None:
-    """Runs every GoogleTest program test_* of `folder` (or those named in `only`), one line each."""
+    """Runs every GoogleTest program test_* of `folder`, the largest first, or those named in `filters`, in that order and
+    each with its --gtest_filter; one line each, with the seconds of all its shards."""
     util.LOGS.mkdir(parents=True, exist_ok=True)
     reports = util.BUILD / "reports"
     reports.mkdir(parents=True, exist_ok=True)
     reports.chmod(0o777)  # the unprivileged runs of ci write here too
-    for program in sorted(folder.glob("test_*")):
-        if not program.is_file() or not os.access(program, os.X_OK) or (only is not None and program.name not in only):
+    names = list(filters) if filters is not None else [
+        path.name for path in sorted(folder.glob("test_*"), key=lambda path: -path.stat().st_size)
+        if path.is_file() and os.access(path, os.X_OK)]
+    programs = []
+    for name in names:
+        if not (folder / name).is_file():
+            totals.add(f"{folder.parent.name}:{name}", "failed", f"{folder / name} is not built")
             continue
-        tag = f"{program.parent.parent.name}-{program.name}{'-user' if wrapper else ''}"
-        words = [*(wrapper or []), str(program), "--gtest_color=no"]
-        if pattern:
-            words.append(f"--gtest_filter=*{pattern}*")
-        before = totals.counts()
-        with util.stage(program.name) as notes:
-            run_shards(totals, program.name, words, tag, env or {}, timeout_s)
-            notes.append(totals.since(before))
+        chosen = filters[name] if filters is not None else f"*{pattern}*"
+        programs.append(Program(folder / name, [*(wrapper or []), str(folder / name), "--gtest_color=no", f"--gtest_filter={chosen}"],
+                                f"{folder.parent.name}-{name}{'-user' if wrapper else ''}", env or {}))
+    run_programs(totals, programs, timeout_s)
 
 
-def run_shards(totals: Totals, program: str, words: list[str], tag: str, env: dict[str, str], timeout_s: int) -> None:
-    """Most cases keep one core busy, so a program's cases are dealt to as many processes as there are cores, in four
-    times as many shards: whoever is done early takes another, and long cases seldom fall into the same one."""
+def run_programs(totals: Totals, programs: list[Program], timeout_s: int) -> None:
+    """Most cases keep one core busy, so the cases of all programs are dealt to as many processes as there are cores, each
+    program's in four times as many shards: whoever is done early takes another, and long cases seldom fall together."""
     workers = util.cpu_count()
     shards = 4 * workers if workers > 1 else 1
 
-    def run_shard(index: int) -> tuple[pathlib.Path, int, pathlib.Path]:
-        report, output = util.BUILD / "reports" / f"{tag}-{index}.json", util.LOGS / f"{tag}-{index}.log"
+    def run_shard(program: Program, index: int) -> tuple[Program, pathlib.Path, int, pathlib.Path, float]:
+        report, output = util.BUILD / "reports" / f"{program.tag}-{index}.json", util.LOGS / f"{program.tag}-{index}.log"
         report.unlink(missing_ok=True)
         shard = {"GTEST_TOTAL_SHARDS": str(shards), "GTEST_SHARD_INDEX": str(index)}
+        start = time.monotonic()
         with open(output, "wb") as out:
             try:
-                code = subprocess.run([*words, f"--gtest_output=json:{report}"], cwd=util.ROOT,
+                code = subprocess.run([*program.words, f"--gtest_output=json:{report}"], cwd=util.ROOT,
                                       stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                      timeout=timeout_s, env={**os.environ, **env, **shard}).returncode
+                                      timeout=timeout_s, env={**os.environ, **program.env, **shard}).returncode
             except subprocess.TimeoutExpired:
                 code = 124
-        return report, code, output
+        return program, report, code, output, time.monotonic() - start
 
+    counted = {program.tag: Totals() for program in programs}
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for report, code, output in pool.map(run_shard, range(shards)):
-            totals.add_gtest(program, report, code, output)
+        waiting = []
+        for program in programs:
+            program.shards_left = shards
+            waiting += [pool.submit(run_shard, program, index) for index in range(shards)]
+        for done in concurrent.futures.as_completed(waiting):
+            program, report, code, output, seconds = done.result()
+            own = counted[program.tag]
+            own.add_gtest(program.path.name, report, code, output)
+            program.seconds += seconds
+            program.shards_left -= 1
+            if program.shards_left == 0:
+                util.say(f"  {program.path.name:<34} {own.since((0, 0, 0))}  {program.seconds:.1f} s")
+                totals.add_all(own)
