@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 #include <thread>
 
 #include "tests/support/abi_host.hpp"
@@ -231,6 +232,26 @@ TEST_P(NoThreads, OneThreadAtATimeRunsTheSteps) {
   EXPECT_EQ(merritt_engine_destroy(host.engine, nullptr), MERRITT_OK);
 }
 
+// A request that nobody has looked at yet ends as one that runs.
+TEST_P(NoThreads, ARequestWhoseSessionIsDestroyedWasCancelled) {
+  const Host host = make(MERRITT_ENGINE_NO_THREADS);
+  const merritt_session session = make_session(host.tenant, host.model);
+  merritt_request_options options{};
+  options.struct_size = sizeof(options);
+  options.text = "the";
+  options.text_length = 3;
+  merritt_request request = nullptr;
+  Error error;
+  ASSERT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_OK) << error.message();
+  ASSERT_EQ(merritt_session_destroy(session, error), MERRITT_OK) << error.message();
+  merritt_tenant_usage usage{};
+  usage.struct_size = sizeof(usage);
+  ASSERT_EQ(merritt_tenant_usage_get(host.tenant, &usage, error), MERRITT_OK) << error.message();
+  EXPECT_EQ(usage.finished[MERRITT_FINISH_CANCELLED], 1u);
+  EXPECT_EQ(usage.finished[MERRITT_FINISH_ERROR], 0u);
+  EXPECT_EQ(merritt_engine_destroy(host.engine, nullptr), MERRITT_OK);
+}
+
 TEST_P(NoThreads, RefuseWhatOnlyOneKindOfEngineDoes) {
   const Host threaded = make(0);
   Error error;
@@ -336,6 +357,44 @@ TEST_P(Drain, KnowsThatTheLastRequestEndedWithItsSession) {
 
 INSTANTIATE_TEST_SUITE_P(All, Drain, ::testing::Values(0u, uint32_t{MERRITT_ENGINE_NO_THREADS}),
                          [](const auto& tested) { return std::string(tested.param == 0 ? "threads" : "no_threads"); });
+
+// A request that passed every check just before the engine began to drain is waited for or refused.
+TEST(DrainRace, LeavesNothingToBeginAfterIt) {
+  const std::string long_stop(1024, 'x');  // so that a submission takes longer than it takes to find the engine idle
+  const std::vector<merritt_string> stops(64, {long_stop.data(), long_stop.size()});
+  for (int round = 0; round < 20; ++round) {
+    const TempFolder folder;
+    const merritt_engine engine = make_engine();
+    ASSERT_TRUE(load_backend(engine, "reference"));
+    const merritt_model model = load_model(engine, folder.tiny_model());
+    const merritt_tenant tenant = make_tenant(engine, "acme");
+    const merritt_session session = make_session(tenant, model);
+    std::atomic<uint64_t> accepted{0};
+    std::thread caller([&] {
+      merritt_request_options options{};
+      options.struct_size = sizeof(options);
+      options.text = "the";
+      options.text_length = 3;
+      options.max_tokens = 1;
+      options.stop = stops.data();
+      options.n_stop = static_cast<uint32_t>(stops.size());
+      for (merritt_request request = nullptr;; request = nullptr) {
+        if (merritt_session_submit(session, &options, &request, nullptr) != MERRITT_OK) return;
+        ++accepted;
+        read_all(request);
+      }
+    });
+    while (accepted < 2) std::this_thread::yield();
+    Error error;
+    EXPECT_EQ(merritt_engine_drain(engine, 60'000, error), MERRITT_OK) << error.message();
+    merritt_tenant_usage usage{};
+    usage.struct_size = sizeof(usage);
+    EXPECT_EQ(merritt_tenant_usage_get(tenant, &usage, error), MERRITT_OK) << error.message();
+    caller.join();
+    EXPECT_EQ(std::accumulate(std::begin(usage.finished), std::end(usage.finished), uint64_t{0}), accepted);
+    EXPECT_EQ(merritt_engine_destroy(engine, nullptr), MERRITT_OK);
+  }
+}
 
 }  // namespace
 }  // namespace merritt::test

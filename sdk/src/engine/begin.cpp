@@ -18,36 +18,38 @@ void Engine::begin(const std::shared_ptr<Request>& request) noexcept {
   try {
     request->id = next_request_id_++;
     model.requests.emplace(request->id, request);
-    Status outcome;
+    // Destroyed since it was submitted: it ends as it would have a moment later.
     if (session.closed || model.closed || session.tenant->closed()) {
-      outcome = Status(Code::kNotFound, "the session, its tenant or its model was destroyed");
-    } else if (model.lost || model.compiled->device().lost()) {
+      return end_unplaced(request, FinishReason::kCancelled, Status());
+    }
+    Status outcome;
+    if (model.lost || model.compiled->device().lost()) {
       outcome = Status(Code::kBackend, "the device of this model is lost; destroy the model and load it again",
                        Blast::kDevice);
     } else {
       outcome = place(model, *request);
     }
-    if (!outcome.ok()) return fail_begin(request, std::move(outcome));
+    if (!outcome.ok()) return end_unplaced(request, FinishReason::kError, std::move(outcome));
     if (request->cancelled) model.scheduler->cancel(request->id);
   } catch (...) {
-    fail_begin(request, status_of_exception());
+    end_unplaced(request, FinishReason::kError, status_of_exception());
   }
 }
 
 // The scheduler has not taken it.
-void Engine::fail_begin(const std::shared_ptr<Request>& request, Status failure) noexcept {
+void Engine::end_unplaced(const std::shared_ptr<Request>& request, FinishReason reason, Status failure) noexcept {
   Session& session = *request->session;
   Model& model = *session.model;
   session.tenant->leave_queue();
   if (model.requests.contains(request->id)) {
-    finish_request(model, *request, FinishReason::kError, std::move(failure));
+    finish_request(model, *request, reason, std::move(failure));
     return;
   }
   request->finished = true;
-  settle(*request, FinishReason::kError);
-  request->stats.finish_reason = static_cast<uint32_t>(FinishReason::kError);
+  settle(*request, reason);
+  request->stats.finish_reason = static_cast<uint32_t>(reason);
   session.busy = false;
-  request->stream.end(FinishReason::kError, std::move(failure), steps_);
+  request->stream.end(reason, std::move(failure), steps_);
 }
 
 Status Engine::place(Model& model, Request& request) {

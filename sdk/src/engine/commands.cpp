@@ -98,17 +98,33 @@ Status Engine::shutdown() {
   return {};
 }
 
-Status Engine::post(Command command, size_t queue_max) {
+Status Engine::enqueue_locked(Command command) {
+  if (stopping_ || !(step_thread_runs_ || no_threads_)) {
+    return Status(Code::kCancelled, "the engine is shutting down");
+  }
+  inbox_.push_back(std::move(command));
+  return {};
+}
+
+Status Engine::post(Command command) {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ || !(step_thread_runs_ || no_threads_)) {
-      return Status(Code::kCancelled, "the engine is shutting down");
-    }
-    if (inbox_.size() >= queue_max) {
+    MERRITT_CHECK(enqueue_locked(std::move(command)));
+  }
+  wake_.notify_one();
+  return {};
+}
+
+// Under the lock drain() begins with: what it finds idle stays so, because new work was posted before or never is.
+Status Engine::post_new_work(Command command) {
+  {
+    const std::lock_guard lock(mutex_);
+    MERRITT_CHECK(check_not_draining());
+    if (inbox_.size() >= limits::kCommandQueueMax) {
       return Status(Code::kOverloaded, std::to_string(inbox_.size()) + " commands wait for the step thread already",
                     Blast::kRequest, 100);
     }
-    inbox_.push_back(std::move(command));
+    MERRITT_CHECK(enqueue_locked(std::move(command)));
   }
   wake_.notify_one();
   return {};

@@ -158,8 +158,11 @@ class Engine {
   Result<std::vector<std::shared_ptr<backend::Device>>> devices_for(const std::string& id) const;
   // ---- commands (engine/commands.cpp)
   Status start_step_thread();
-  // kCancelled when the engine is shutting down, kOverloaded when the queue is full: the command was not taken.
-  Status post(Command command, size_t queue_max = limits::kCommandQueueMax);
+  // kCancelled when the engine is shutting down: the command was not taken.
+  Status post(Command command);
+  // kFailedPrecondition while the engine drains, and kOverloaded when many commands wait already.
+  Status post_new_work(Command command);
+  Status enqueue_locked(Command command);
   // Runs `command` on the step thread and waits for it; runs it here when the step thread is not there (any more).
   Status call(std::function<Status()> command);
   void run_posted(std::vector<Command>& commands) noexcept;
@@ -199,7 +202,7 @@ class Engine {
   uint32_t draw_decode(Request& request, const scheduler::Run& run, size_t index, float* rows, size_t width);
 
   void begin(const std::shared_ptr<Request>& request) noexcept;
-  void fail_begin(const std::shared_ptr<Request>& request, Status failure) noexcept;
+  void end_unplaced(const std::shared_ptr<Request>& request, FinishReason reason, Status failure) noexcept;
   Status place(Model& model, Request& request);
   bool make_choices(Model& model, const scheduler::BatchPlan& plan);
   Status match_cache(Model& model, Request& request);

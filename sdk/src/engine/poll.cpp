@@ -158,7 +158,10 @@ Status Engine::check_not_draining() const {
 
 Status Engine::drain(uint64_t timeout_ns) {
   MERRITT_CHECK(check_may_end());
-  draining_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    draining_ = true;
+  }
   const uint64_t began = now_ns();
   for (;;) {
     // After everything that was posted before: what is idle then stays so.

@@ -86,13 +86,11 @@ void Engine::keep_prefix(Model& model, const Request& request, const scheduler::
   }
 }
 
-// Soon, and without waiting for it. Never refused for want of room: there is one for each change of limits.
+// Soon, and without waiting for it: there is one for each change of limits.
 void Engine::trim_prefixes(const tenant::Tenant& tenant) {
-  (void)post(
-      [this, account = tenant.kv_account()] {
-        for (const auto& model : models_) model->prefixes->trim(*account);
-      },
-      SIZE_MAX);
+  (void)post([this, account = tenant.kv_account()] {
+    for (const auto& model : models_) model->prefixes->trim(*account);
+  });
 }
 
 Result<uint32_t> Engine::publish_prefix(const std::shared_ptr<Session>& session) {

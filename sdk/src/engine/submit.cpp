@@ -106,7 +106,7 @@ Result<std::shared_ptr<Request>> Engine::submit(Admission admission, RequestPara
   if (request->params.eval.logits == nullptr) request->choices.resize(request->params.n);
   request->stats.submitted_ns = now_ns();
   request->stats.prompt_tokens = static_cast<uint32_t>(request->params.prompt.size());
-  if (Status posted = post([this, request] { begin(request); }); !posted.ok()) {
+  if (Status posted = post_new_work([this, request] { begin(request); }); !posted.ok()) {
     if (posted.code() == Code::kOverloaded) tenant.add_refusal(tenant::Refusal::kOverload);
     return posted;
   }
@@ -162,7 +162,7 @@ void Engine::cancel(Request& request) {
     const auto alive = weak.lock();
     if (alive != nullptr && !alive->finished && alive->id != 0) alive->session->model->scheduler->cancel(alive->id);
   };
-  (void)post(command, SIZE_MAX);
+  (void)post(command);
   request.cancelled = true;  // last: a cancel that found no memory for its command can be made again
 }
 
