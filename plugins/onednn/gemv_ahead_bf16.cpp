@@ -28,7 +28,7 @@ namespace merritt::onednn {
 const Kernels* kernels_vnni_ahead() noexcept {
   static const Kernels kTable = [] {
     Kernels k = *kernels_vnni();
-    k.gemv_q12 = gemv_q12;
+    k.gemv_codes = gemv_codes;
     k.gemv_f32 = gemv_f32;
     return k;
   }();

@@ -1,253 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of packed weights with some GENERATED rows in q12 form, in int8 tiles (Intel AMX: TDPBSSD, TDPBSUD). Eight
-// vectors of codes are a tile of 32 inputs by sixteen weight rows, the planes of up to sixteen rows are another. Sums
-// leave the tiles as integers after each 32 inputs, and what follows is operation by operation that of gemv_impl.hpp,
-// so the bits are those of a row alone.
-//
-// Codes of four bits take both planes in one product: 64 bytes of a row, [high][low], by [16 code][code]. Wider ones
-// take the planes one by one, and two scales in 32 inputs are twice as many products.
-//
-// Tiles are slow to load and slow to leave, so three things go on at once: codes of the 32 inputs after the next ones
-// are opened, these are multiplied, and the sums of the last ones are scaled and added to sums in registers. Between a
-// product and the store of its sums lies that addition, so that the store need not wait.
+// GENERATED rows in tiles where there are enough of them for a tile to be worth its loads, else in vectors: the
+// integers and what follows them are the same.
+#include <type_traits>
+
 #include "onednn/kernels.hpp"
 #include "onednn/simd_avx512.hpp"
-#include "onednn/tile_config.hpp"
 // They build on the ones before.
 // clang-format off
 #include "onednn/types_impl.hpp"
-#include "onednn/q12_impl.hpp"
+#include "onednn/gemv_amx_q16_impl.hpp"
 // clang-format on
 
 namespace {
 
-template <class T>
-constexpr bool kOneProduct = !T::kHalves && T::kMaxCode <= 15;
-
-// Tiles 0 to 3 are sums, 4 and 5 rows, 6 and 7 codes. What is multiplied at once is `inputs` bytes of a row.
-constexpr TileConfig q12_config(int rows, int inputs) {
-  TileConfig c;
-  for (int t = 0; t < 4; ++t) c.set(t, rows, 64);
-  for (int t = 4; t < 6; ++t) c.set(t, rows, inputs);
-  for (int t = 6; t < 8; ++t) c.set(t, inputs / 4, 64);
-  return c;
-}
-template <int Inputs>
-struct Q12Configs {
-  TileConfig of[kQ12Band + 1];
-  constexpr Q12Configs() : of{} {
-    for (uint32_t rows = 1; rows <= kQ12Band; ++rows) of[rows] = q12_config(static_cast<int>(rows), Inputs);
-  }
-};
-template <class T>
-constexpr Q12Configs<kOneProduct<T> ? 64
-                     : T::kHalves   ? 16
-                                    : 32>
-    kConfigs;
-
-// 32 inputs on their way: codes, the weights' scales, then the integer sums of each plane and each half.
-template <class T>
-struct alignas(64) Stage {
-  static constexpr int kParts = T::kHalves ? 2 : 1, kPlanes = kOneProduct<T> ? 1 : 2;
-  uint8_t codes[kOneProduct<T> ? 1024 : 512];
-  int32_t sums[kParts][kPlanes][kQ12Band * 16];
-  float scale[kParts][16], min[kParts][16];
-};
-
-template <class T>
-MERRITT_INLINE void open_stage(const uint8_t* p, const typename T::Head& head, int i, Stage<T>* s) {
-  I c[8];
-  T::codes(p, i, c);
-  const I offset = Simd::set1_i8(T::kOffset), times_16 = Simd::set1_i8(16 * T::kOffset % 256);
-  for (int q = 0; q < 8; ++q) {
-    uint8_t* to = s->codes + 64 * q;
-    if constexpr (kOneProduct<T>) {
-      const I shifted = Simd::template shift_left<4>(c[q]);
-      Simd::store_i(to, T::kOffset == 0 ? shifted : _mm512_sub_epi8(shifted, times_16));
-      to += 512;
-    }
-    Simd::store_i(to, T::kOffset == 0 ? c[q] : _mm512_sub_epi8(c[q], offset));
-  }
-  for (int h = 0; h < Stage<T>::kParts; ++h) {
-    Simd::store(s->scale[h], T::scale(head, i, h));
-    if constexpr (T::kMin) Simd::store(s->min[h], T::min(head, i, h));
-  }
-}
-
-// Without an offset 16 times a code is an unsigned byte, with one a signed byte.
-#define MERRITT_MULTIPLY(sums, rows, codes)          \
-  if constexpr (kOneProduct<T> && T::kOffset == 0) { \
-    _tile_dpbsud(sums, rows, codes);                 \
-  } else {                                           \
-    _tile_dpbssd(sums, rows, codes);                 \
-  }
-
-// Odd steps take other tiles, where there are enough.
-template <class T, bool Odd>
-MERRITT_INLINE void multiply_stage(const Q12Rows& rows, const Stage<T>& s) {
-  const auto* act = reinterpret_cast<const uint8_t*>(rows.planes);
-  if constexpr (kOneProduct<T> && !Odd) {
-    _tile_zero(0);
-    _tile_loadd(4, act, 64);
-    _tile_loadd(6, s.codes, 64);
-    MERRITT_MULTIPLY(0, 4, 6)
-  } else if constexpr (kOneProduct<T>) {
-    _tile_zero(1);
-    _tile_loadd(5, act, 64);
-    _tile_loadd(7, s.codes, 64);
-    MERRITT_MULTIPLY(1, 5, 7)
-  } else if constexpr (T::kHalves) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    _tile_loadd(6, s.codes, 64);
-    _tile_loadd(4, act, 64);
-    _tile_dpbssd(0, 4, 6);
-    _tile_loadd(5, act + 32, 64);
-    _tile_dpbssd(1, 5, 6);
-    _tile_loadd(7, s.codes + 256, 64);
-    _tile_loadd(4, act + 16, 64);
-    _tile_dpbssd(2, 4, 7);
-    _tile_loadd(5, act + 48, 64);
-    _tile_dpbssd(3, 5, 7);
-  } else if constexpr (!Odd) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_loadd(6, s.codes, 64);
-    _tile_loadd(4, act, 64);
-    _tile_dpbssd(0, 4, 6);
-    _tile_loadd(5, act + 32, 64);
-    _tile_dpbssd(1, 5, 6);
-  } else {
-    _tile_zero(2);
-    _tile_zero(3);
-    _tile_loadd(7, s.codes, 64);
-    _tile_loadd(4, act, 64);
-    _tile_dpbssd(2, 4, 7);
-    _tile_loadd(5, act + 32, 64);
-    _tile_dpbssd(3, 5, 7);
-  }
-}
-
-template <class T, bool Odd>
-MERRITT_INLINE void store_stage(Stage<T>* s) {
-  if constexpr (kOneProduct<T> && !Odd) {
-    _tile_stored(0, s->sums[0][0], 64);
-  } else if constexpr (kOneProduct<T>) {
-    _tile_stored(1, s->sums[0][0], 64);
-  } else if constexpr (T::kHalves) {
-    _tile_stored(0, s->sums[0][0], 64);
-    _tile_stored(1, s->sums[0][1], 64);
-    _tile_stored(2, s->sums[Stage<T>::kParts - 1][0], 64);
-    _tile_stored(3, s->sums[Stage<T>::kParts - 1][1], 64);
-  } else if constexpr (!Odd) {
-    _tile_stored(0, s->sums[0][0], 64);
-    _tile_stored(1, s->sums[0][1], 64);
-  } else {
-    _tile_stored(2, s->sums[0][0], 64);
-    _tile_stored(3, s->sums[0][1], 64);
-  }
-}
-
-#undef MERRITT_MULTIPLY
-
-// All: sixteen rows, and nothing to ask for each.
-template <class T, bool All>
-MERRITT_INLINE void add_stage(const Stage<T>& s, const Q12Rows& rows, int count, F* acc) {
-  constexpr int kParts = Stage<T>::kParts;
-  F scale[kParts], min[kParts];
-  for (int h = 0; h < kParts; ++h) {
-    scale[h] = Simd::load(s.scale[h]);
-    if constexpr (T::kMin) min[h] = Simd::load(s.min[h]);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < static_cast<int>(kQ12Band); ++r) {
-    if (!All && r >= count) continue;
-    F v = Simd::zero();
-    for (int h = 0; h < kParts; ++h) {
-      I sum = Simd::load_i(s.sums[h][0] + r * 16);
-      if constexpr (!kOneProduct<T>) {
-        sum = Simd::add_i(Simd::shift_left<4>(sum), Simd::load_i(s.sums[h][Stage<T>::kPlanes - 1] + r * 16));
-      }
-      v = h == 0 ? Simd::mul(scale[0], Simd::to_f32(sum)) : Simd::fma(scale[h], Simd::to_f32(sum), v);
-    }
-    for (int h = 0; h < kParts && T::kMin; ++h) {
-      v = Simd::fma(min[h], Simd::to_f32(rows.minus_sum(r, T::kHalves ? h : 2)), v);
-    }
-    acc[r] = Simd::fma(v, rows.scale(r), acc[r]);
-  }
-}
-
-// A group of weight rows times the `count` rows of a band; the tiles are configured for so many.
-template <class T, bool All>
-void gemm_q12_group(const Packed& w, uint64_t g, Q12Rows rows, int count, bool ahead, float* const* out,
-                    const float* bias) {
-  constexpr int kRing = 4, kOpenAhead = 2, kUnroll = T::kGroups == 1 ? kRing : T::kGroups;
-  constexpr uint64_t kAhead = 4096;  // as in gemv_ahead_bf16.cpp
-  static_assert(kUnroll % kRing == 0);
-  Stage<T> ring[kRing];
-  F acc[kQ12Band];
-#pragma GCC unroll 16
-  for (F& sum : acc) sum = Simd::zero();
-  const uint8_t* block = w.group(g);  // that is being opened
-  typename T::Head head = T::head(block);
-  const auto open = [&](int i, Stage<T>* to) __attribute__((always_inline)) {
-    if (i == 0) head = T::head(block);
-    if (ahead) {
-      const uint64_t step = w.block_bytes / T::kGroups, from = step * static_cast<uint64_t>(i) + kAhead;
-      for (uint64_t at = 0; at < step; at += 64) Simd::prefetch(block + from + at);
-    }
-    open_stage<T>(block, head, i, to);
-    if (i == T::kGroups - 1) block += w.block_bytes;
-  };
-  const uint64_t steps = static_cast<uint64_t>(w.blocks) * T::kGroups;
-  for (int i = 0; i < kOpenAhead && static_cast<uint64_t>(i) < steps; ++i) open(i % T::kGroups, &ring[i]);
-  Q12Rows last = rows;
-  for (uint64_t n = 0; n < steps; n += kUnroll) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kUnroll; ++j) {
-      const uint64_t at = n + static_cast<uint64_t>(j);
-      if (T::kGroups == 1 && at >= steps) break;
-      Stage<T>* now = &ring[j % kRing];
-      if (j % 2 == 0) {
-        multiply_stage<T, false>(rows, *now);
-      } else {
-        multiply_stage<T, true>(rows, *now);
-      }
-      if (at != 0) add_stage<T, All>(ring[(j + kRing - 1) % kRing], last, count, acc);
-      if (j % 2 == 0) {
-        store_stage<T, false>(now);
-      } else {
-        store_stage<T, true>(now);
-      }
-      if (at + kOpenAhead < steps) open((j + kOpenAhead) % T::kGroups, &ring[(j + kOpenAhead) % kRing]);
-      last = rows;
-      rows.advance();
-    }
-  }
-  add_stage<T, All>(ring[(steps - 1) % kRing], last, count, acc);
-#pragma GCC unroll 16
-  for (int r = 0; r < static_cast<int>(kQ12Band); ++r) {
-    if (All || r < count) put_group(acc[r], w, g, out[r], bias);
-  }
-}
-
 // Groups [g0, g1) times the first `rows` of m rows.
 template <class T>
-void gemm_q12(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t rows,
-              uint32_t m, float* const* out, const float* bias) {
+void gemm_codes(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t rows,
+                uint32_t m, float* const* out, const float* bias) {
+  constexpr int kInputs = T::kHalves || kOneProduct<T> ? 64 : 32;  // bytes of a row in a tile
   uint32_t configured = 0;
   for (uint64_t g = g0; g < g1; ++g) {
-    for (uint32_t i = 0; i < rows; i += kQ12Band) {
-      const uint32_t n = rows - i < kQ12Band ? rows - i : kQ12Band;
-      if (n != configured) _tile_loadconfig(&kConfigs<T>.of[n]);
+    for (uint32_t i = 0; i < rows; i += kBand) {
+      const uint32_t n = rows - i < kBand ? rows - i : kBand;
+      if (n != configured) _tile_loadconfig(&kConfigs<kInputs>.of[n]);
       configured = n;
-      const Q12Rows band = q12_rows(w, act, act_bytes, m, i);
-      if (n == kQ12Band) {
-        gemm_q12_group<T, true>(w, g, band, kQ12Band, i == 0, out + i, bias);
+      const auto multiply = [&](auto all) __attribute__((always_inline)) {
+        constexpr bool kAll = decltype(all)::value;
+        const int count = static_cast<int>(n);
+        if constexpr (T::kHalves) {
+          multiply_q16<T, kAll>(w, g, q16_rows(w, act, act_bytes, m, i), count, i == 0, out + i, bias);
+        } else {
+          multiply_q12<T, kAll>(w, g, q12_rows(w, act, act_bytes, m, i), count, i == 0, out + i, bias);
+        }
+      };
+      if (n == kBand) {
+        multiply(std::true_type{});
       } else {
-        gemm_q12_group<T, false>(w, g, band, static_cast<int>(n), i == 0, out + i, bias);
+        multiply(std::false_type{});
       }
     }
   }
@@ -258,15 +47,15 @@ void gemm_q12(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uin
 
 namespace merritt::onednn {
 
-void gemv_q12_amx(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-                  float* const* out, const float* bias) {
+void gemv_codes_amx(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                    float* const* out, const float* bias) {
   (void)with_quant_type(w.type, [&](auto trait) {
     using T = decltype(trait);
-    constexpr uint32_t kLeast = T::kHalves ? 6 : 5;  // below, vectors are faster
-    const uint32_t rest = m % kQ12Band < kLeast ? m % kQ12Band : 0, rows = m - rest;
-    if (rows != 0) gemm_q12<T>(w, g0, g1, act, act_bytes, rows, m, out, bias);
+    constexpr uint32_t kLeast = 5;  // below, vectors are faster
+    const uint32_t rest = m % kBand < kLeast ? m % kBand : 0, rows = m - rest;
+    if (rows != 0) gemm_codes<T>(w, g0, g1, act, act_bytes, rows, m, out, bias);
     if (rest != 0) {
-      kernels_vnni_ahead()->gemv_q12(w, g0, g1, act + rows * act_bytes, act_bytes, rest, out + rows, bias);
+      kernels_vnni_ahead()->gemv_codes(w, g0, g1, act + rows * act_bytes, act_bytes, rest, out + rows, bias);
     }
   });
 }

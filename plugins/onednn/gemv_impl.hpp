@@ -1,60 +1,133 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of packed weights with GENERATED rows in q12 form. The codes of sixteen weight rows by 32 inputs are opened
-// into eight vectors and meet up to Simd::kRowTile rows there. Inside the 32 inputs all is integer (at most 255 x 2032
-// x 32, which 24 bits hold), so only the f32 sums across them have an order, and that is the same for every tile.
+// Products of packed weights with GENERATED rows in the form of their type. The codes of sixteen weight rows by 32
+// inputs are opened into eight vectors and meet up to Simd::kRowTile rows there. What is summed before it is rounded,
+// 32 inputs or 256, is integer (at most 255 x 2032 x 32 or 4096 x 128 x 256, which 32 bits hold), so only the f32 sums
+// across them have an order, and that is the same for every tile.
 // The including file says with MERRITT_STREAM_AHEAD how many bytes ahead of itself a stream of weights asks memory, 0
 // for not at all, and with MERRITT_STREAMS how many groups of weight rows it reads at once for up to four rows. Include
 // only from ISA files, after types_impl.hpp.
 #pragma once
-#include "onednn/q12_impl.hpp"
+#include <type_traits>
+
+#include "onednn/row_form_impl.hpp"
 
 namespace {
 
-// The products of one 32-group with N rows as integers; two of them where the type has two scales.
-template <class T, int N>
-MERRITT_INLINE void q12_integers(const I* c, const Q12Rows& rows, I (*out)[2]) {
-  constexpr bool kSigned = T::kWide && Simd::kSignedWide;
-  // A row alone takes the halves apart as well: four chains of sums hide the latency of each.
-  constexpr int kParts = T::kHalves || N == 1 ? 2 : 1, kVectors = 8 / kParts;
-  constexpr int kShift = T::kOffset == 0 || kSigned ? -1 : __builtin_ctz(T::kOffset);
-  constexpr int kFit = Simd::kSums16 / T::kMaxCode;  // steps whose sums fit in 16 bits, where the CPU sums there
-  constexpr int kRun = kSigned || kFit < 2 ? 1 : kFit < kVectors ? kFit : kVectors;
-  static_assert(kVectors % kRun == 0);
-  for (int h = 0; h < kParts; ++h) {
-    I high[N], low[N];
-    for (int n = 0; n < N; ++n) {  // the offset of unsigned codes costs offset x the sum of the inputs
-      high[n] = low[n] = Simd::set1_i32(0);
-      if constexpr (kShift > 0) {
-        low[n] = Simd::template shift_left<kShift>(rows.minus_sum(n, kParts == 2 ? h : 2));
-      }
-    }
-    for (int i = h * kVectors; i < (h + 1) * kVectors; i += kRun) {
-      for (int n = 0; n < N; ++n) {
-        high[n] = Simd::template dots<kRun, kSigned>(high[n], c + i, rows.planes[n].high + 4 * i);
-        low[n] = Simd::template dots<kRun, kSigned>(low[n], c + i, rows.planes[n].low + 4 * i);
-      }
-    }
-    for (int n = 0; n < N; ++n) out[n][h] = Simd::add_i(Simd::template shift_left<4>(high[n]), low[n]);
-  }
-  if constexpr (kParts == 2 && !T::kHalves) {
-    for (int n = 0; n < N; ++n) out[n][0] = Simd::add_i(out[n][0], out[n][1]);
-  }
-}
+template <class T>
+struct Dots {
+  static constexpr bool kSigned = T::kWide && Simd::kSignedWide;
+  static constexpr int kShift = T::kOffset == 0 || kSigned ? 0 : __builtin_ctz(T::kOffset);  // of unsigned codes
+  static constexpr int kFit = Simd::kSums16 / T::kMaxCode;  // steps whose sums fit in 16 bits, where the CPU sums there
 
-template <class T, int N>
-MERRITT_INLINE void q12_step(const I* c, const F* scale, const F* min, const Q12Rows& rows, F* acc) {
-  constexpr int kScales = T::kHalves ? 2 : 1;
-  I part[N][2];
-  q12_integers<T, N>(c, rows, part);
-  for (int n = 0; n < N; ++n) {
-    F v = Simd::mul(scale[0], Simd::to_f32(part[n][0]));
-    if constexpr (T::kHalves) v = Simd::fma(scale[1], Simd::to_f32(part[n][1]), v);
-    for (int h = 0; h < kScales && T::kMin; ++h) {
-      v = Simd::fma(min[h], Simd::to_f32(rows.minus_sum(n, T::kHalves ? h : 2)), v);
-    }
-    acc[n] = Simd::fma(v, rows.scale(n), acc[n]);
+  // What the offset of unsigned codes costs: offset x the sum of the inputs.
+  MERRITT_INLINE I start(I minus_sum) {
+    if constexpr (kShift == 0) return Simd::set1_i32(0);
+    return Simd::template shift_left<kShift>(minus_sum);
   }
-}
+  // sum += vectors [From, From + Vectors) of codes by their bytes of a plane.
+  template <int From, int Vectors>
+  MERRITT_INLINE I add(I sum, const I* c, const int8_t* plane) {
+    constexpr int kRun = kSigned || kFit < 2 ? 1 : kFit < Vectors ? kFit : Vectors;
+    static_assert(Vectors % kRun == 0);
+    for (int i = From; i < From + Vectors; i += kRun) {
+      sum = Simd::template dots<kRun, kSigned>(sum, c + i, plane + 4 * i);
+    }
+    return sum;
+  }
+};
+
+// A group of weight rows times M rows in q12 form.
+template <class T, int M>
+struct Q12Sums {
+  using Rows = Q12Rows;
+  F sums[M];
+
+  MERRITT_INLINE Rows rows(const Packed& w, const uint8_t* act, uint64_t act_bytes, uint32_t m, uint32_t row) {
+    return q12_rows(w, act, act_bytes, m, row);
+  }
+  __attribute__((always_inline)) void clear() {
+    for (int n = 0; n < M; ++n) sums[n] = Simd::zero();
+  }
+  // The i-th 32 inputs of a block, N rows from the m-th.
+  template <int N>
+  __attribute__((always_inline)) void add(const I* c, const typename T::Head& head, int i, const Rows& all, int m) {
+    using D = Dots<T>;
+    const Rows rows = all.from(m);
+    I high[N], low[N];
+    for (int n = 0; n < N; ++n) low[n] = D::start(rows.minus_sum(n));
+    if constexpr (N == 1) {  // a row alone: four chains of sums hide the latency of each
+      const I zero = Simd::set1_i32(0);
+      const I high_2 = D::template add<4, 4>(zero, c, rows.planes[0].high);
+      const I low_2 = D::template add<4, 4>(zero, c, rows.planes[0].low);
+      high[0] = Simd::add_i(D::template add<0, 4>(zero, c, rows.planes[0].high), high_2);
+      low[0] = Simd::add_i(D::template add<0, 4>(low[0], c, rows.planes[0].low), low_2);
+    } else {
+      for (int n = 0; n < N; ++n) high[n] = Simd::set1_i32(0);
+      for (int n = 0; n < N; ++n) {
+        high[n] = D::template add<0, 8>(high[n], c, rows.planes[n].high);
+        low[n] = D::template add<0, 8>(low[n], c, rows.planes[n].low);
+      }
+    }
+    const F scale = T::scale(head, i, 0);
+    for (int n = 0; n < N; ++n) {
+      F v = Simd::mul(scale, Simd::to_f32(Simd::add_i(Simd::template shift_left<4>(high[n]), low[n])));
+      if constexpr (T::kMin) v = Simd::fma(T::min(head, i, 0), Simd::to_f32(rows.minus_sum(n)), v);
+      sums[m + n] = Simd::fma(v, rows.scale(n), sums[m + n]);
+    }
+  }
+  __attribute__((always_inline)) void end_block(const typename T::Head&, Rows&) {}
+};
+
+// The same in q16 form: integers up to the end of a block.
+template <class T, int M>
+struct Q16Sums {
+  using Rows = Q16Rows;
+  I high[M], low[M], min[T::kMin ? M : 1];
+  F sums[M];
+
+  MERRITT_INLINE Rows rows(const Packed& w, const uint8_t* act, uint64_t act_bytes, uint32_t m, uint32_t row) {
+    return q16_rows(w, act, act_bytes, m, row);
+  }
+  __attribute__((always_inline)) void clear() {
+    for (int n = 0; n < M; ++n) {
+      sums[n] = Simd::zero();
+      high[n] = low[n] = Simd::set1_i32(0);
+      if constexpr (T::kMin) min[n] = high[n];
+    }
+  }
+  template <int N>
+  __attribute__((always_inline)) void add(const I* c, const typename T::Head& head, int i, const Rows& all, int m) {
+    add_half<N, 0>(c, head, i, all.from(m), m);
+    add_half<N, 1>(c, head, i, all.from(m), m);
+  }
+  template <int N, int Half>
+  __attribute__((always_inline)) void add_half(const I* c, const typename T::Head& head, int i, const Rows& rows,
+                                               int m) {
+    using D = Dots<T>;
+    const I scale = T::whole_scale(head, i, Half);
+    for (int n = 0; n < N; ++n) {
+      I h = D::start(rows.minus_high(n, Half)), l = D::start(rows.minus_low(n, Half));
+      h = D::template add<4 * Half, 4>(h, c, rows.high(n));
+      l = D::template add<4 * Half, 4>(l, c, rows.low(n));
+      high[m + n] = Simd::add_i(high[m + n], Simd::mul_i(h, scale));
+      low[m + n] = Simd::add_i(low[m + n], Simd::mul_i(l, scale));
+      if constexpr (T::kMin) {
+        const I both = Simd::add_i(Simd::template shift_left<8>(rows.minus_high(n, Half)), rows.minus_low(n, Half));
+        min[m + n] = Simd::add_i(min[m + n], Simd::mul_i(both, T::whole_min(head, i, Half)));
+      }
+    }
+  }
+  __attribute__((always_inline)) void end_block(const typename T::Head& head, Rows& rows) {
+    for (int n = 0; n < M; ++n) {
+      sums[n] = q16_block<T>(head, high[n], low[n], min[T::kMin ? n : 0], rows.scale(n), sums[n]);
+      high[n] = low[n] = Simd::set1_i32(0);
+      if constexpr (T::kMin) min[n] = high[n];
+    }
+  }
+};
+
+template <class T, int M>
+using Sums = std::conditional_t<T::kHalves, Q16Sums<T, M>, Q12Sums<T, M>>;
 
 // A share of the same block of the next group, into the second cache.
 template <class T>
@@ -72,17 +145,16 @@ MERRITT_INLINE void ask_stream(const Packed& w, const uint8_t* block, int i) {
 
 // S groups of weight rows times M rows of a band.
 template <class T, int M, int S>
-void gemv_q12_groups(const Packed& w, uint64_t g, Q12Rows rows, bool ahead, float* const* out, const float* bias) {
+void gemv_groups(const Packed& w, uint64_t g, typename Sums<T, M>::Rows rows, bool ahead, float* const* out,
+                 const float* bias) {
   const uint8_t* p = w.group(g);
-  F acc[S][M];
-  for (int s = 0; s < S; ++s) {
-    for (int m = 0; m < M; ++m) acc[s][m] = Simd::zero();
-  }
+  Sums<T, M> sums[S];
+  for (int s = 0; s < S; ++s) sums[s].clear();
   for (uint32_t b = 0; b < w.blocks; ++b, p += w.block_bytes) {
     typename T::Head head[S];
     for (int s = 0; s < S; ++s) head[s] = T::head(p + static_cast<uint64_t>(s) * w.group_bytes);
 #pragma GCC unroll 8
-    for (int i = 0; i < T::kGroups; ++i, rows.advance()) {
+    for (int i = 0; i < T::kGroups; ++i) {
       const auto step = [&](int s) __attribute__((always_inline)) {
         const uint8_t* block = p + static_cast<uint64_t>(s) * w.group_bytes;
         if constexpr (M <= 2 && MERRITT_STREAM_AHEAD != 0) {
@@ -93,16 +165,11 @@ void gemv_q12_groups(const Packed& w, uint64_t g, Q12Rows rows, bool ahead, floa
         }
         I c[8];
         T::codes(block, i, c);
-        F scale[2], min[2];
-        for (int h = 0; h < (T::kHalves ? 2 : 1); ++h) {
-          scale[h] = T::scale(head[s], i, h);
-          if constexpr (T::kMin) min[h] = T::min(head[s], i, h);
-        }
         if constexpr (M == 1) {
-          q12_step<T, 1>(c, scale, min, rows, acc[s]);
+          sums[s].template add<1>(c, head[s], i, rows, 0);
         } else {
 #pragma GCC unroll 4
-          for (int m = 0; m < M; m += 2) q12_step<T, 2>(c, scale, min, rows.from(m), acc[s] + m);
+          for (int m = 0; m < M; m += 2) sums[s].template add<2>(c, head[s], i, rows, m);
         }
       };
       if constexpr (T::kGroups == 1) {
@@ -112,10 +179,13 @@ void gemv_q12_groups(const Packed& w, uint64_t g, Q12Rows rows, bool ahead, floa
 #pragma GCC unroll 1
         for (int s = 0; s < S; ++s) step(s);
       }
+      rows.advance(i);
     }
+    for (int s = 0; s < S; ++s) sums[s].end_block(head[s], rows);
+    if constexpr (T::kHalves) rows.next_block();
   }
   for (int s = 0; s < S; ++s) {
-    for (int m = 0; m < M; ++m) put_group(acc[s][m], w, g + static_cast<uint64_t>(s), out[m], bias);
+    for (int m = 0; m < M; ++m) put_group(sums[s].sums[m], w, g + static_cast<uint64_t>(s), out[m], bias);
   }
 }
 
@@ -124,14 +194,14 @@ void gemv_q12_groups(const Packed& w, uint64_t g, Q12Rows rows, bool ahead, floa
 // tile of a group asks for the next group. In tiles of one and two rows the very question would part the loads of a
 // block, at half the speed of Q6_K.
 template <class T, int S>
-inline void gemv_q12_rows(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-                          float* const* out, const float* bias) {
+inline void gemv_rows(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                      float* const* out, const float* bias) {
   uint32_t i = 0;
   const auto tile = [&]<int M>() __attribute__((always_inline)) {
     constexpr int kAtOnce = 1 + static_cast<int>(M <= 4) * (S - 1);
     for (int s = 0; s < S; s += kAtOnce) {
-      gemv_q12_groups<T, M, kAtOnce>(w, g + static_cast<uint64_t>(s), q12_rows(w, act, act_bytes, m, i), i == 0,
-                                     out + i, bias);
+      gemv_groups<T, M, kAtOnce>(w, g + static_cast<uint64_t>(s), Sums<T, M>::rows(w, act, act_bytes, m, i), i == 0,
+                                 out + i, bias);
     }
   };
   if constexpr (Simd::kRowTile == 8) {
@@ -142,15 +212,15 @@ inline void gemv_q12_rows(const Packed& w, uint64_t g, const uint8_t* act, uint6
   if (i < m) tile.template operator()<1>();
 }
 
-inline void gemv_q12(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-                     float* const* out, const float* bias) {
+inline void gemv_codes(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                       float* const* out, const float* bias) {
   with_quant_type(w.type, [&](auto trait) {
     using T = decltype(trait);
     uint64_t g = g0;
     for (; MERRITT_STREAMS > 1 && g + MERRITT_STREAMS <= g1; g += MERRITT_STREAMS) {
-      gemv_q12_rows<T, MERRITT_STREAMS>(w, g, act, act_bytes, m, out, bias);
+      gemv_rows<T, MERRITT_STREAMS>(w, g, act, act_bytes, m, out, bias);
     }
-    for (; g < g1; ++g) gemv_q12_rows<T, 1>(w, g, act, act_bytes, m, out, bias);
+    for (; g < g1; ++g) gemv_rows<T, 1>(w, g, act, act_bytes, m, out, bias);
   });
 }
 

@@ -7,28 +7,10 @@
 #include <cstdint>
 
 #include "onednn/packed.hpp"
+#include "onednn/row_form.hpp"
 #include "onednn/tiles.hpp"
 
 namespace merritt::onednn {
-
-/// Rows for the products of GENERATED rows: 12-bit integers with a scale for each 32 inputs, in two planes of signed
-/// bytes, q = 16 high + low with low in [-8, 7]. One plane alone is too coarse: beside a channel that is a hundred
-/// times larger than its 31 neighbours, as decoder models have them, 8 bits leave little of the neighbours. More than
-/// twelve bits are of no use, and with these 16 times a code of four bits is a byte, so that tiles take both planes at
-/// once. A band is sixteen rows, the last one what is left; of `rows` rows it holds
-///   planes  [padded / 32][rows] of Q12Planes
-///   scales  [padded / 32][4][rows]: f32 scale, then i32 -sum(q) of the first half, the second, all
-struct Q12Planes {
-  int8_t high[32], low[32];
-};
-inline constexpr uint32_t kQ12Band = 16;
-[[gnu::always_inline]] inline uint64_t q12_scales_at(uint64_t padded, uint64_t rows) noexcept {
-  return padded / 32 * rows * sizeof(Q12Planes);
-}
-/// Of one row; a band begins at a multiple of kQ12Band of them.
-[[gnu::always_inline]] inline uint64_t q12_row_bytes(uint64_t padded) noexcept {
-  return (padded / 32 * (sizeof(Q12Planes) + 16) + 63) / 64 * 64;
-}
 
 enum class Act : uint32_t {
   kNone = 0,
@@ -76,12 +58,12 @@ struct Kernels {
   const char* name;      // "avx2", "avx512", "vnni"
   uint32_t isa;          // MRT_ISA_*
   bool bf16;             // panel_bf16 and to_bf16 pay off
-  const char* dot_name;  // what gemv_q12 is made of, for traces
+  const char* dot_name;  // what gemv_codes is made of, for traces
 
-  // y[row] = w x for m rows. act: bands in q12 form, act_bytes a row; x: f32 rows, stride floats apart. Writes columns
-  // [16 g0, min(16 g1, rows)) of each out[i]; bias may be null.
-  void (*gemv_q12)(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-                   float* const* out, const float* bias);
+  // y[row] = w x for m rows. act: bands in the form of w's type, act_bytes a row; x: f32 rows, stride floats apart.
+  // Writes columns [16 g0, min(16 g1, rows)) of each out[i]; bias may be null.
+  void (*gemv_codes)(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                     float* const* out, const float* bias);
   void (*gemv_f32)(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m,
                    float* const* out, const float* bias);
   // Weights of groups [g0, g0 + n) as a matrix panel [input][16 n]; bf16 in pairs of inputs: [input / 2][16 n][2].
@@ -92,7 +74,8 @@ struct Kernels {
   void (*gemm_f32)(const float* a, uint64_t lda, const float* panel, uint32_t m, uint32_t n, uint32_t k, float* c);
 
   // Row r of a band of `rows`.
-  void (*quantise)(const float* x, uint64_t n, uint64_t padded, uint8_t* band, uint32_t rows, uint32_t r);
+  void (*quantise_q12)(const float* x, uint64_t n, uint64_t padded, uint8_t* band, uint32_t rows, uint32_t r);
+  void (*quantise_q16)(const float* x, uint64_t n, uint64_t padded, uint8_t* band, uint32_t rows, uint32_t r);
   // Each 32 of them `stride` elements after the last.
   void (*to_bf16)(const float* x, uint64_t n, uint64_t padded, uint16_t* row, uint64_t stride);
   void (*rms_norm)(const float* x, const float* w, float* y, uint64_t n, float eps);
@@ -137,8 +120,8 @@ const Kernels* kernels_vnni() noexcept;
 const Kernels* kernels_vnni_ahead() noexcept;  // for Intel's CPUs
 const Kernels* kernels_amx() noexcept;
 
-/// Kernels::gemv_q12 with tiles where there are rows enough; the same bits.
-void gemv_q12_amx(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
-                  float* const* out, const float* bias);
+/// Kernels::gemv_codes with tiles where there are rows enough; the same bits.
+void gemv_codes_amx(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
+                    float* const* out, const float* bias);
 
 }  // namespace merritt::onednn

@@ -151,8 +151,9 @@ void Runner::generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk
   for (uint32_t i = 0; i < n; ++i) w.out[i] = row_as<float>(op.out, rows.n_prompt + i);
   const uint64_t g0 = piece * chunk, g1 = std::min(m.groups, g0 + chunk);
   const float* bias = model_->vector(op.bias);
-  if (op.generated_q12) {
-    k_->gemv_q12(m, g0, g1, row(op.in_q12, rows.n_prompt), q12_row_bytes(m.padded), n, w.out, bias);
+  if (op.generated != RowForm::kF32) {
+    const uint64_t row_bytes = form_row_bytes(op.generated, m.padded);
+    k_->gemv_codes(m, g0, g1, row(op.in_codes, rows.n_prompt), row_bytes, n, w.out, bias);
   } else {
     k_->gemv_f32(m, g0, g1, row_as<float>(op.in, rows.n_prompt), m.cols, n, w.out, bias);
   }

@@ -12,7 +12,7 @@ namespace {
 using namespace plugin;
 
 // Changes whenever a change of this plugin may change a result.
-constexpr char kNumerics[] = "onednn/4";
+constexpr char kNumerics[] = "onednn/5";
 // One worker's share of the rows that are read and packed at a time.
 constexpr uint64_t kPieceBytes = 256u << 10;
 
@@ -190,7 +190,7 @@ void Model::kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t by
       } else {
         const TypeInfo* type = type_info(matrices_[op.matrix].type);
         std::snprintf(to, bytes, "own:gemv_%s_%s", type->name,
-                      op.generated_q12 ? isa_.kernels->dot_name : isa_.kernels->name);
+                      op.generated != RowForm::kF32 ? isa_.kernels->dot_name : isa_.kernels->name);
       }
       return;
     }

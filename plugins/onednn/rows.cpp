@@ -57,12 +57,13 @@ void Runner::row_op(const RowOp& op, uint16_t rows, uint32_t r, uint32_t worker)
         uint8_t* to = tiles ? row(op.out_bf16, r / kTileRows * kTileRows) + tile_row(r) : row(op.out_bf16, r);
         k_->to_bf16(x, op.width, padded, reinterpret_cast<uint16_t*>(to), tiles ? kTileBytes / 2 : kTileDepth);
       }
-      if (!prompt && op.out_q12 != kNoValue) {
-        const RowsOf& of = rows_of(rows);
-        const uint32_t at = r - of.n_prompt, first = at / kQ12Band * kQ12Band;
-        const uint32_t members = std::min(kQ12Band, of.n - of.n_prompt - first);
-        k_->quantise(x, op.width, padded, row(op.out_q12, of.n_prompt + first), members, at - first);
-      }
+      if (prompt) return;
+      const RowsOf& of = rows_of(rows);
+      const uint32_t at = r - of.n_prompt, first = at / kBand * kBand;
+      const uint32_t members = std::min(kBand, of.n - of.n_prompt - first);
+      const auto band = [&](uint32_t value) { return row(value, of.n_prompt + first); };
+      if (op.out_q12 != kNoValue) k_->quantise_q12(x, op.width, padded, band(op.out_q12), members, at - first);
+      if (op.out_q16 != kNoValue) k_->quantise_q16(x, op.width, padded, band(op.out_q16), members, at - first);
       return;
     }
     case RowKind::kOutput: {

@@ -8,6 +8,7 @@ namespace {
 
 using merritt::onednn::Act;
 using merritt::onednn::Q12Planes;
+using merritt::onednn::Q16Planes;
 
 // e^x to about 1 ulp of f32; 0 below -87, largest below infinity above 88.
 MERRITT_INLINE F exp_of(F x) {
@@ -174,44 +175,84 @@ inline void softcap_rows(const float* x, float cap, float* y, uint64_t n) {
       });
 }
 
+// Sixteen inputs from k on, zeros past the n-th.
+MERRITT_INLINE F take_or_zero(const float* x, uint64_t n, uint64_t k) {
+  return k + 16 <= n ? Simd::load(x + k) : k < n ? Simd::load_n(x + k, static_cast<int>(n - k)) : Simd::zero();
+}
+
+// The scale that makes `largest` the integer kLargest. `probe` is zero, or not a number where an input was infinite or
+// not a number, which so is not lost.
+template <int kLargest>
+MERRITT_INLINE F store_scale(float largest, float probe, uint8_t* to) {
+  const float scale = largest / kLargest + probe;
+  std::memcpy(to, &scale, 4);
+  return Simd::set1(largest > 0.0f ? kLargest / largest : 0.0f);
+}
+
+// max gives its second operand for a not-a-number, so that the integers stay in their range whatever comes.
+template <int kLargest>
+MERRITT_INLINE I to_integers(F v, F inverse) {
+  return Simd::round(Simd::max(Simd::mul(v, inverse), Simd::set1(-kLargest)));
+}
+
 // Scale of the largest magnitude in 32 inputs; the sums are what the unsigned codes' offset costs. The last bits of the
 // integer become the low plane, rounded to nearest, so that high stays in [-127, 127].
-inline void quantise(const float* x, uint64_t n, uint64_t padded, uint8_t* band, uint32_t rows, uint32_t r) {
-  constexpr float kLargest = 127 * 16;
+inline void quantise_q12(const float* x, uint64_t n, uint64_t padded, uint8_t* band, uint32_t rows, uint32_t r) {
+  constexpr int kLargest = 127 * 16;
   const I half = Simd::set1_i32(8), mask = Simd::set1_i32(15);
   auto* planes = reinterpret_cast<Q12Planes*>(band) + r;
   uint8_t* scales = band + merritt::onednn::q12_scales_at(padded, rows) + 4 * r;
   const uint64_t field = 4ull * rows;
-  for (uint64_t k = 0; k < padded; k += 32, planes += rows, scales += 4 * field) {
-    F v[2];
-    for (uint64_t h = 0; h < 2; ++h) {
-      const uint64_t at = k + 16 * h;
-      v[h] = at + 16 <= n ? Simd::load(x + at) : at < n ? Simd::load_n(x + at, static_cast<int>(n - at)) : Simd::zero();
-    }
+  for (uint64_t k = 0; k < padded; k += 32, planes += rows, scales += 2 * field) {
+    const F v[2] = {take_or_zero(x, n, k), take_or_zero(x, n, k + 16)};
     const float largest = Simd::largest(Simd::max(Simd::abs(v[0]), Simd::abs(v[1])));
-    // A not-a-number or infinite input makes the sum of the block so, and with it the scale: it is not lost.
     const float probe = Simd::sum(Simd::mul(Simd::add(v[0], v[1]), Simd::zero()));
-    const float scale = largest / kLargest + probe;
-    std::memcpy(scales, &scale, 4);
-    const F inverse = Simd::set1(largest > 0.0f ? kLargest / largest : 0.0f);
-    int32_t minus_sum[3];
+    const F inverse = store_scale<kLargest>(largest, probe, scales);
+    I sum = Simd::set1_i32(0);
     for (uint64_t h = 0; h < 2; ++h) {
-      // max gives its second operand for a not-a-number, so that the integers stay in their range whatever comes.
-      const I q = Simd::round(Simd::max(Simd::mul(v[h], inverse), Simd::set1(-kLargest)));
+      const I q = to_integers<kLargest>(v[h], inverse);
       const I rounded = Simd::add_i(q, half);
       Simd::store_i8(planes->high + 16 * h, Simd::template shift_right_signed<4>(rounded));
       Simd::store_i8(planes->low + 16 * h, Simd::sub_i(Simd::and_i(rounded, mask), half));
-      minus_sum[h] = -Simd::sum_i(q);
+      sum = Simd::add_i(sum, q);
     }
-    minus_sum[2] = minus_sum[0] + minus_sum[1];
-    for (uint64_t f = 0; f < 3; ++f) std::memcpy(scales + (f + 1) * field, &minus_sum[f], 4);
+    const int32_t minus_sum = -Simd::sum_i(sum);
+    std::memcpy(scales + field, &minus_sum, 4);
+  }
+}
+
+// The same for 256 inputs; of weights in blocks of 256 there are no others.
+inline void quantise_q16(const float* x, uint64_t n, uint64_t padded, uint8_t* band, uint32_t rows, uint32_t r) {
+  constexpr int kLargest = 127 * 256;
+  const I half = Simd::set1_i32(128), mask = Simd::set1_i32(255);
+  auto* planes = reinterpret_cast<Q16Planes*>(band) + r;
+  uint8_t* sums = band + merritt::onednn::q16_sums_at(padded, rows) + 4 * r;
+  uint8_t* scales = band + merritt::onednn::q16_scales_at(padded, rows) + 4 * r;
+  const uint64_t field = 4ull * rows;
+  for (uint64_t k = 0; k < padded; k += 256, scales += field) {
+    F largest = Simd::zero(), total = Simd::zero();
+    for (uint64_t i = 0; i < 256; i += 16) {
+      const F v = take_or_zero(x, n, k + i);
+      largest = Simd::max(largest, Simd::abs(v));
+      total = Simd::fma(v, Simd::zero(), total);
+    }
+    const F inverse = store_scale<kLargest>(Simd::largest(largest), Simd::sum(total), scales);
+    for (uint64_t i = 0; i < 256; i += 16, sums += 2 * field) {
+      const I rounded = Simd::add_i(to_integers<kLargest>(take_or_zero(x, n, k + i), inverse), half);
+      const I high = Simd::template shift_right_signed<8>(rounded), low = Simd::sub_i(Simd::and_i(rounded, mask), half);
+      Simd::store_i8(planes->high + i % 64, high);
+      Simd::store_i8(planes->low + i % 64, low);
+      const int32_t minus_high = -Simd::sum_i(high), minus_low = -Simd::sum_i(low);
+      std::memcpy(sums, &minus_high, 4);
+      std::memcpy(sums + field, &minus_low, 4);
+      if (i % 64 == 48) planes += rows;
+    }
   }
 }
 
 inline void to_bf16(const float* x, uint64_t n, uint64_t padded, uint16_t* row, uint64_t stride) {
   for (uint64_t k = 0; k < padded; k += 16) {
-    const F v = k + 16 <= n ? Simd::load(x + k) : k < n ? Simd::load_n(x + k, static_cast<int>(n - k)) : Simd::zero();
-    Simd::store_bf16(reinterpret_cast<uint8_t*>(row + k / 32 * stride + k % 32), v);
+    Simd::store_bf16(reinterpret_cast<uint8_t*>(row + k / 32 * stride + k % 32), take_or_zero(x, n, k));
   }
 }
 

@@ -40,11 +40,10 @@ class Builder {
   }
   uint32_t matrix(uint32_t weight);
   uint32_t vector(const PlanNode& n, uint32_t k, double offset);
-  void converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q12, uint32_t* out_bf16,
-                 uint32_t* out_q12);
+  void converted(uint32_t width, MatrixOp* op);
 
   struct Forms {
-    uint32_t bf16 = kNoValue, q12 = kNoValue;
+    uint32_t bf16 = kNoValue, q12 = kNoValue, q16 = kNoValue;
   };
   const Plan& plan_;
   Formats formats_;
@@ -53,8 +52,6 @@ class Builder {
   std::vector<uint32_t> stored_;  // per plan node that caches: the phase after which its rows are in the cache
   uint32_t hidden_ = kNoValue;
 };
-
-bool is_quantised(uint32_t type) noexcept { return type != kF32 && type != kF16 && type != kBF16; }
 
 int32_t Builder::decline(uint32_t i, mrt_error* err) const noexcept {
   const PlanNode& n = plan_.nodes[i];
@@ -112,7 +109,7 @@ void Builder::place_row_op(RowOp op, uint16_t rows, uint32_t after, bool local) 
   Phase& phase = phase_after(PhaseKind::kRows, rows, after, local, &at);
   for (const uint32_t v : {op.in, op.in2}) uses(v, at);
   if (op.angles != kNoValue && op.kind == RowKind::kRope) uses(s_.angles[op.angles].value, at);
-  for (const uint32_t v : {op.out, op.out_bf16, op.out_q12}) {
+  for (const uint32_t v : {op.out, op.out_bf16, op.out_q12, op.out_q16}) {
     if (v != kNoValue) made(v, at, at);
   }
   phase.needed_by |= op.needed_by;
@@ -251,24 +248,29 @@ void Builder::rope(uint32_t i) {
   place_row_op(op, n.rows, std::max(born(op.in), born(s_.angles[set].value)), true);
 }
 
-// The forms in which products read a value; made once, right after the value itself.
-void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16, bool q12, uint32_t* out_bf16,
-                        uint32_t* out_q12) {
+// The forms in which a product reads its input; made once, right after the value itself.
+void Builder::converted(uint32_t width, MatrixOp* product) {
   const uint64_t padded = (static_cast<uint64_t>(width) + 31) / 32 * 32;
+  const uint32_t value = product->in, mask = product->needed_by;
   RowOp op{RowKind::kConvert};
   op.in = value;
   op.width = width;
   op.needed_by = mask;
   const uint16_t rows = s_.values[value].rows;
-  if (bf16 && forms_[value].bf16 == kNoValue) {
-    const uint32_t made = add_value(rows, padded * 2);
-    op.out_bf16 = forms_[value].bf16 = made;
+  const auto form = [&](uint32_t Forms::*which, uint64_t row_bytes, uint32_t RowOp::*out) {
+    if (forms_[value].*which == kNoValue) {
+      const uint32_t made = add_value(rows, row_bytes);
+      op.*out = forms_[value].*which = made;
+    }
+    return forms_[value].*which;
+  };
+  if (product->prompt_bf16) product->in_bf16 = form(&Forms::bf16, padded * 2, &RowOp::out_bf16);
+  const uint64_t code_bytes = form_row_bytes(product->generated, padded);
+  if (product->generated == RowForm::kQ12) product->in_codes = form(&Forms::q12, code_bytes, &RowOp::out_q12);
+  if (product->generated == RowForm::kQ16) product->in_codes = form(&Forms::q16, code_bytes, &RowOp::out_q16);
+  if (op.out_bf16 != kNoValue || op.out_q12 != kNoValue || op.out_q16 != kNoValue) {
+    place_row_op(op, rows, born(value), true);
   }
-  if (q12 && forms_[value].q12 == kNoValue) {
-    const uint32_t made = add_value(rows, q12_row_bytes(padded));
-    op.out_q12 = forms_[value].q12 = made;
-  }
-  if (op.out_bf16 != kNoValue || op.out_q12 != kNoValue) place_row_op(op, rows, born(value), true);
   for (Phase& phase : s_.phases) {  // an earlier conversion of the same value now serves this product too
     for (RowOp& made : phase.row_ops) {
       if (made.kind != RowKind::kConvert || made.in != value) continue;
@@ -276,8 +278,6 @@ void Builder::converted(uint32_t value, uint32_t width, uint32_t mask, bool bf16
       phase.needed_by |= mask;
     }
   }
-  *out_bf16 = bf16 ? forms_[value].bf16 : kNoValue;
-  *out_q12 = q12 ? forms_[value].q12 : kNoValue;
 }
 
 void Builder::linear(uint32_t i) {
@@ -291,15 +291,14 @@ void Builder::linear(uint32_t i) {
   op.matrix = matrix(n.args[1].index);
   op.bias = vector(n, 2, 0.0);
   op.prompt_bf16 = formats_.bf16 && !formats_.exact && w.type != kF32;
-  op.generated_q12 = !formats_.exact && is_quantised(w.type);
-  converted(op.in, static_cast<uint32_t>(w.cols), n.needed_by, op.prompt_bf16, op.generated_q12, &op.in_bf16,
-            &op.in_q12);
+  if (!formats_.exact) op.generated = row_form(w.type);
+  converted(static_cast<uint32_t>(w.cols), &op);
   uint32_t after = born(op.in);
   if (op.in_bf16 != kNoValue) after = std::max(after, born(op.in_bf16));
-  if (op.in_q12 != kNoValue) after = std::max(after, born(op.in_q12));
+  if (op.in_codes != kNoValue) after = std::max(after, born(op.in_codes));
   uint32_t at = 0;
   Phase& phase = phase_after(PhaseKind::kMatrix, 0, after, false, &at);
-  for (const uint32_t v : {op.in, op.in_bf16, op.in_q12}) uses(v, at);
+  for (const uint32_t v : {op.in, op.in_bf16, op.in_codes}) uses(v, at);
   made(op.out, at, at);
   phase.needed_by |= op.needed_by;
   phase.matrix_ops.push_back(op);

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "onednn/row_form.hpp"
 #include "support/plan.hpp"
 
 namespace merritt::onednn {
@@ -48,8 +49,8 @@ struct RowOp {
   RowKind kind;
   uint32_t node = 0;  // whose attributes apply
   uint32_t in = kNoValue, in2 = kNoValue, out = kNoValue;
-  uint32_t out_bf16 = kNoValue, out_q12 = kNoValue;  // kConvert
-  uint32_t weight = kNoValue, bias = kNoValue;       // vectors, or the packed matrix of kEmbed
+  uint32_t out_bf16 = kNoValue, out_q12 = kNoValue, out_q16 = kNoValue;  // kConvert
+  uint32_t weight = kNoValue, bias = kNoValue;                           // vectors, or the packed matrix of kEmbed
   uint32_t width = 0;
   uint32_t angles = kNoValue;  // index of the angle set
   uint32_t needed_by = 0;
@@ -57,9 +58,10 @@ struct RowOp {
 
 struct MatrixOp {
   uint32_t node = 0;
-  uint32_t in = kNoValue, in_bf16 = kNoValue, in_q12 = kNoValue, out = kNoValue;
+  uint32_t in = kNoValue, in_bf16 = kNoValue, in_codes = kNoValue, out = kNoValue;
   uint32_t matrix = 0, bias = kNoValue;
-  bool prompt_bf16 = false, generated_q12 = false;
+  bool prompt_bf16 = false;
+  RowForm generated = RowForm::kF32;
   uint32_t needed_by = 0;
 };
 

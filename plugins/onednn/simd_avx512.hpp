@@ -142,6 +142,7 @@ struct Simd {
   MERRITT_INLINE I or_i(I a, I b) { return _mm512_or_si512(a, b); }
   MERRITT_INLINE I add_i(I a, I b) { return _mm512_add_epi32(a, b); }
   MERRITT_INLINE I sub_i(I a, I b) { return _mm512_sub_epi32(a, b); }
+  MERRITT_INLINE I mul_i(I a, I b) { return _mm512_mullo_epi32(a, b); }
   template <int N>
   MERRITT_INLINE I shift_right_signed(I v) {
     return _mm512_srai_epi32(v, N);

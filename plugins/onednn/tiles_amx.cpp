@@ -114,7 +114,7 @@ const Kernels* kernels_amx() noexcept {
   static const Kernels kTable = [] {
     Kernels k = *kernels_vnni_ahead();
     k.multiply_tiles = multiply_tiles;
-    k.gemv_q12 = gemv_q12_amx;
+    k.gemv_codes = gemv_codes_amx;
     k.dot_name = "amx";
     return k;
   }();

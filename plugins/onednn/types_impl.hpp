@@ -2,7 +2,8 @@
 // The weight types as vectors of sixteen rows. For each 32 inputs a type gives eight vectors of unsigned codes (byte
 // 4 r + j of vector q is input 4 q + j of row r) and its scale, so that
 //   weight = scale * (code - kOffset) - min.
-// kHalves: two scales for each 32 inputs. kWide: codes above 127, which u8 x s8 multiply-add may not take without VNNI.
+// kHalves: two scales for each 32 inputs, which are small integers times the d (and minima times the dmin) of 256.
+// kWide: codes above 127, which u8 x s8 multiply-add may not take without VNNI.
 // Include only from ISA files, after a simd header.
 #pragma once
 #include "onednn/packed.hpp"
@@ -119,13 +120,18 @@ struct TypeQ2K {
   };
   MERRITT_INLINE Head head(const uint8_t* p) { return {Simd::load_f16(p), Simd::load_f16(p + 32), p + 64}; }
   MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) { two_bits(p + 320, g, c); }
+  MERRITT_INLINE I whole_scale(const Head& h, int g, int half) {
+    return Simd::from_u8(_mm_and_si128(bytes16(h.scales + (2 * g + half) * 16), _mm_set1_epi8(15)));
+  }
+  MERRITT_INLINE I whole_min(const Head& h, int g, int half) {
+    const __m128i both = bytes16(h.scales + (2 * g + half) * 16);
+    return Simd::from_u8(_mm_and_si128(_mm_srli_epi16(both, 4), _mm_set1_epi8(15)));
+  }
   MERRITT_INLINE F scale(const Head& h, int g, int half) {
-    const __m128i s = _mm_and_si128(bytes16(h.scales + (2 * g + half) * 16), _mm_set1_epi8(15));
-    return Simd::mul(h.d, Simd::to_f32(Simd::from_u8(s)));
+    return Simd::mul(h.d, Simd::to_f32(whole_scale(h, g, half)));
   }
   MERRITT_INLINE F min(const Head& h, int g, int half) {
-    const __m128i s = _mm_and_si128(_mm_srli_epi16(bytes16(h.scales + (2 * g + half) * 16), 4), _mm_set1_epi8(15));
-    return Simd::mul(h.dmin, Simd::to_f32(Simd::from_u8(s)));
+    return Simd::mul(h.dmin, Simd::to_f32(whole_min(h, g, half)));
   }
 };
 
@@ -143,7 +149,7 @@ struct TypeQ3K {
     two_bits(p + 736, g, c);
     for (int q = 0; q < 8; ++q) c[q] = Simd::or_i(c[q], high[q]);
   }
-  MERRITT_INLINE F scale(const Head& h, int g, int half) {
+  MERRITT_INLINE I whole_scale(const Head& h, int g, int half) {
     const int s = 2 * g + half;  // of sixteen: low four bits in bytes 0..7, high two in bytes 8..11
     __m128i low = bytes16(h.scales + s % 8 * 16);
     if (s >= 8) low = _mm_srli_epi16(low, 4);
@@ -156,8 +162,10 @@ struct TypeQ3K {
       default: high = _mm_srli_epi16(high, 6); break;
     }
     high = _mm_slli_epi16(_mm_and_si128(high, _mm_set1_epi8(3)), 4);
-    const __m128i v = _mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32));
-    return Simd::mul(h.d, Simd::to_f32(Simd::from_s8(v)));
+    return Simd::from_s8(_mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32)));
+  }
+  MERRITT_INLINE F scale(const Head& h, int g, int half) {
+    return Simd::mul(h.d, Simd::to_f32(whole_scale(h, g, half)));
   }
   MERRITT_INLINE F min(const Head& h, int, int) { return h.d; }
 };
@@ -216,8 +224,11 @@ struct TypeQ6K {
       c[q] = Simd::or_i(Simd::and_i(quarter < 2 ? v : Simd::shift_right<4>(v), mask), Simd::shift_left<4>(top[q]));
     }
   }
+  MERRITT_INLINE I whole_scale(const Head& h, int g, int half) {
+    return Simd::from_s8(bytes16(h.scales + (2 * g + half) * 16));
+  }
   MERRITT_INLINE F scale(const Head& h, int g, int half) {
-    return Simd::mul(h.d, Simd::to_f32(Simd::from_s8(bytes16(h.scales + (2 * g + half) * 16))));
+    return Simd::mul(h.d, Simd::to_f32(whole_scale(h, g, half)));
   }
   MERRITT_INLINE F min(const Head& h, int, int) { return h.d; }
 };

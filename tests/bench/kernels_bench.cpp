@@ -64,22 +64,23 @@ const Kernels& kernels() {
   return best;
 }
 
-void gemv_q12(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
+void gemv_codes(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t cols) {
   const auto m = static_cast<uint32_t>(state.range(0));
   const Weights w = make_weights(type, rows, cols);
   std::vector<float> x(cols, 0.5f), y(m * rows);
-  const uint64_t row_bytes = q12_row_bytes(w.packed.padded);
+  const RowForm form = row_form(type);
+  const uint64_t row_bytes = form_row_bytes(form, w.packed.padded);
+  const auto quantise = form == RowForm::kQ12 ? kernels().quantise_q12 : kernels().quantise_q16;
   const std::unique_ptr<uint8_t, decltype(&std::free)> act(static_cast<uint8_t*>(std::aligned_alloc(64, m * row_bytes)),
                                                            &std::free);
   std::vector<float*> out;
   for (uint32_t i = 0; i < m; ++i) {
-    const uint32_t first = i / kQ12Band * kQ12Band;
-    kernels().quantise(x.data(), cols, w.packed.padded, act.get() + first * row_bytes, std::min(kQ12Band, m - first),
-                       i - first);
+    const uint32_t first = i / kBand * kBand;
+    quantise(x.data(), cols, w.packed.padded, act.get() + first * row_bytes, std::min(kBand, m - first), i - first);
     out.push_back(y.data() + i * rows);
   }
   for (auto _ : state) {
-    kernels().gemv_q12(w.packed, 0, w.packed.groups, act.get(), row_bytes, m, out.data(), nullptr);
+    kernels().gemv_codes(w.packed, 0, w.packed.groups, act.get(), row_bytes, m, out.data(), nullptr);
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * w.packed.bytes()));
@@ -230,7 +231,7 @@ void attention_deep(benchmark::State& state, uint32_t type) {
 void add_all() {
   for (const uint32_t type : {kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kIQ4_NL, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K}) {
     const std::string name = type_info(type)->name;
-    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_q12, type, 8192, 2048)
+    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), gemv_codes, type, 8192, 2048)
         ->Arg(1)
         ->Arg(2)
         ->Arg(4)
@@ -239,7 +240,7 @@ void add_all() {
         ->Arg(12)
         ->Arg(16)
         ->Arg(32);
-    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_q12, type, 65536, 2048)
+    benchmark::RegisterBenchmark(("gemv_cold/" + name).c_str(), gemv_codes, type, 65536, 2048)
         ->Arg(1)
         ->Arg(2)
         ->Arg(4)

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// GENERATED rows as products with packed weights read them: integers in two planes of signed bytes. The type of the
+// weights says in which form. Rows lie in bands of sixteen, the last one what is left; of `rows` rows a band holds
+//
+//   q12  12-bit integers with a scale for each 32 inputs, q = 16 high + low with low in [-8, 7]
+//     planes  [padded / 32][rows] of Q12Planes
+//     scales  [padded / 32][2][rows]: f32 scale, then i32 -sum(q)
+//
+//   q16  16-bit integers with a scale for each 256 inputs, q = 256 high + low with low in [-128, 127]
+//     planes  [padded / 64][rows] of Q16Planes
+//     sums    [padded / 16][2][rows]: i32 -sum(high), -sum(low)
+//     scales  [padded / 256][rows] f32
+//
+// q12: one plane alone is too coarse. Beside a channel that is a hundred times larger than its 31 neighbours, as
+// decoder models have them, 8 bits leave little of the neighbours. More than twelve bits are of no use, and with these
+// 16 times a code of four bits is a byte, so that tiles take both planes at once.
+//
+// q16: weights that have a small integer scale for each 16 inputs of 256. Scale times code is an integer as well, so
+// 256 products are summed before anything is rounded; four bits more make up for the wider scale.
+#pragma once
+#include <cstdint>
+
+#include "support/blocks.hpp"
+
+namespace merritt::onednn {
+
+enum class RowForm : uint8_t { kF32, kQ12, kQ16 };
+
+inline constexpr uint32_t kBand = 16;
+
+struct Q12Planes {
+  int8_t high[32], low[32];
+};
+struct Q16Planes {
+  int8_t high[64], low[64];
+};
+
+/// Of the rows that weights of a type are multiplied by.
+inline RowForm row_form(uint32_t type) noexcept {
+  using namespace plugin;
+  if (type == kF32 || type == kF16 || type == kBF16) return RowForm::kF32;
+  return type == kQ2_K || type == kQ3_K || type == kQ6_K ? RowForm::kQ16 : RowForm::kQ12;
+}
+
+// Where the parts of a band begin. Forced inline: a copy compiled for a wide ISA must never be shared with the
+// baseline.
+[[gnu::always_inline]] inline uint64_t q12_scales_at(uint64_t padded, uint64_t rows) noexcept {
+  return padded / 32 * rows * sizeof(Q12Planes);
+}
+[[gnu::always_inline]] inline uint64_t q16_sums_at(uint64_t padded, uint64_t rows) noexcept {
+  return padded / 64 * rows * sizeof(Q16Planes);
+}
+[[gnu::always_inline]] inline uint64_t q16_scales_at(uint64_t padded, uint64_t rows) noexcept {
+  return q16_sums_at(padded, rows) + padded / 16 * rows * 8;
+}
+
+/// Of one row; a band begins at a multiple of kBand of them.
+inline uint64_t form_row_bytes(RowForm form, uint64_t padded) noexcept {
+  const uint64_t bytes =
+      form == RowForm::kQ12 ? q12_scales_at(padded, 1) + padded / 32 * 8 : q16_scales_at(padded, 1) + padded / 256 * 4;
+  return (bytes + 63) / 64 * 64;
+}
+
+}  // namespace merritt::onednn
