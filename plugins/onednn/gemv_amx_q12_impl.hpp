@@ -9,7 +9,8 @@
 //
 // Tiles are slow to load and slow to leave, so three things go on at once: codes of the 32 inputs after the next ones
 // are opened, these are multiplied, and the sums of the last ones are scaled and added to sums in registers. Between a
-// product and the store of its sums lies that addition, so that the store need not wait. Include only from *_amx.cpp.
+// product and the store of its sums lies that addition, so that the store need not wait; with one product in a step the
+// store comes after the next product, and the addition a step later still. Include only from *_amx.cpp.
 #pragma once
 #include "onednn/row_form_impl.hpp"
 #include "onednn/tile_config.hpp"
@@ -143,9 +144,10 @@ MERRITT_INLINE void add_stage(const Stage<T>& s, const Q12Rows& rows, int count,
 template <class T, bool All>
 void multiply_q12(const Packed& w, uint64_t g, Q12Rows rows, int count, bool ahead, float* const* out,
                   const float* bias) {
-  constexpr int kRing = 4, kOpenAhead = 2, kUnroll = T::kGroups == 1 ? kRing : T::kGroups;
+  constexpr uint64_t kRing = 4, kOpenAhead = 2, kUnroll = T::kGroups == 1 ? kRing : T::kGroups;
   constexpr uint64_t kAhead = 4096;  // as in gemv_ahead_bf16.cpp
   static_assert(kUnroll % kRing == 0);
+  constexpr bool kStoreLate = kOneProduct<T>;  // with two products in one step it wins nothing
   Stage<T> ring[kRing];
   F acc[kBand];
 #pragma GCC unroll 16
@@ -162,31 +164,47 @@ void multiply_q12(const Packed& w, uint64_t g, Q12Rows rows, int count, bool ahe
     if (i == T::kGroups - 1) block += w.block_bytes;
   };
   const uint64_t steps = static_cast<uint64_t>(w.blocks) * T::kGroups;
-  for (int i = 0; i < kOpenAhead && static_cast<uint64_t>(i) < steps; ++i) open(i % T::kGroups, &ring[i]);
+  for (uint64_t i = 0; i < kOpenAhead && i < steps; ++i) open(static_cast<int>(i) % T::kGroups, &ring[i]);
   Q12Rows last = rows;
+  const auto add = [&](uint64_t step) __attribute__((always_inline)) {
+    add_stage<T, All>(ring[step % kRing], last, count, acc);
+    last.advance(0);
+  };
+  const auto store = [&](uint64_t step) __attribute__((always_inline)) {
+    if (step % 2 == 0) {
+      store_stage<T, false>(&ring[step % kRing]);
+    } else {
+      store_stage<T, true>(&ring[step % kRing]);
+    }
+  };
   for (uint64_t n = 0; n < steps; n += kUnroll) {
 #pragma GCC unroll 8
-    for (int j = 0; j < kUnroll; ++j) {
-      const uint64_t at = n + static_cast<uint64_t>(j);
+    for (uint64_t j = 0; j < kUnroll; ++j) {
+      const uint64_t at = n + j, before = j + kUnroll;  // of the same slots as what came before the first
       if (T::kGroups == 1 && at >= steps) break;
-      Stage<T>* now = &ring[j % kRing];
       if (j % 2 == 0) {
-        multiply_stage<T, false>(rows, *now);
+        multiply_stage<T, false>(rows, ring[j % kRing]);
       } else {
-        multiply_stage<T, true>(rows, *now);
+        multiply_stage<T, true>(rows, ring[j % kRing]);
       }
-      if (at != 0) add_stage<T, All>(ring[(j + kRing - 1) % kRing], last, count, acc);
-      if (j % 2 == 0) {
-        store_stage<T, false>(now);
+      if constexpr (kStoreLate) {
+        if (at > 0) store(before - 1);
+        if (at > 1) add(before - 2);
       } else {
-        store_stage<T, true>(now);
+        if (at > 0) add(before - 1);
+        store(before);
       }
-      if (at + kOpenAhead < steps) open((j + kOpenAhead) % T::kGroups, &ring[(j + kOpenAhead) % kRing]);
-      last = rows;
-      rows.advance(j % T::kGroups);
+      if (at + kOpenAhead < steps) {
+        open(static_cast<int>(j + kOpenAhead) % T::kGroups, &ring[(j + kOpenAhead) % kRing]);
+      }
+      rows.advance(0);
     }
   }
-  add_stage<T, All>(ring[(steps - 1) % kRing], last, count, acc);
+  if constexpr (kStoreLate) {
+    if (steps > 1) add(steps - 2);
+    store(steps - 1);
+  }
+  add(steps - 1);
 #pragma GCC unroll 16
   for (int r = 0; r < static_cast<int>(kBand); ++r) {
     if (All || r < count) put_group(acc[r], w, g, out[r], bias);
