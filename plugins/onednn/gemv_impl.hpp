@@ -82,7 +82,7 @@ struct Q12Sums {
 template <class T, int M>
 struct Q16Sums {
   using Rows = Q16Rows;
-  I high[M], low[M], min[T::kMin ? M : 1];
+  I high[M], low[M], min[M];  // min: of types that have one
   F sums[M];
 
   MERRITT_INLINE Rows rows(const Packed& w, const uint8_t* act, uint64_t act_bytes, uint32_t m, uint32_t row) {
@@ -91,8 +91,7 @@ struct Q16Sums {
   __attribute__((always_inline)) void clear() {
     for (int n = 0; n < M; ++n) {
       sums[n] = Simd::zero();
-      high[n] = low[n] = Simd::set1_i32(0);
-      if constexpr (T::kMin) min[n] = high[n];
+      high[n] = low[n] = min[n] = Simd::set1_i32(0);
     }
   }
   template <int N>
@@ -119,9 +118,8 @@ struct Q16Sums {
   }
   __attribute__((always_inline)) void end_block(const typename T::Head& head, Rows& rows) {
     for (int n = 0; n < M; ++n) {
-      sums[n] = q16_block<T>(head, high[n], low[n], min[T::kMin ? n : 0], rows.scale(n), sums[n]);
-      high[n] = low[n] = Simd::set1_i32(0);
-      if constexpr (T::kMin) min[n] = high[n];
+      sums[n] = q16_block<T>(head, high[n], low[n], min[n], rows.scale(n), sums[n]);
+      high[n] = low[n] = min[n] = Simd::set1_i32(0);
     }
   }
 };
