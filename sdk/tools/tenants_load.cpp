@@ -46,7 +46,8 @@ TenantOptions limits_of(const TenantLoad& load, const ModelInfo& model) {
 
 void check_lengths(const LoadSpec& spec, const ModelInfo& model) {
   for (const TenantLoad& load : spec.tenants) {
-    const uint64_t longest = (load.text_bytes > 0 ? 0 : load.prompt.most) + uint64_t{load.output.most};
+    const bool is_tokens = load.text_bytes == 0 && load.messages == 0;
+    const uint64_t longest = (is_tokens ? load.prompt.most : 0) + uint64_t{load.output.most};
     if (longest <= model.context_max) continue;
     throw with_fix(format("tenant %s: %llu tokens of prompt and output, the context is %u", load.name.c_str(),
                           static_cast<unsigned long long>(longest), model.context_max),
@@ -89,6 +90,7 @@ LoadRun::LoadRun(Engine& engine, Model& model, const LoadSpec& spec, size_t inde
       dice_(spec.seed * 0x9E3779B97F4A7C15u + index) {
   options_.flags = MERRITT_REQUEST_IGNORE_EOS;
   options_.text = std::string(load_.text_bytes, 'e');
+  for (uint32_t i = 0; i < load_.messages; ++i) options_.messages.push_back({i % 2 == 0 ? "user" : "assistant", "e"});
   options_.stop = stop_strings(load_);
   options_.priority = load_.priority;
   figures_.name = load_.name;
@@ -155,7 +157,7 @@ void LoadRun::sleep() {
 
 const RequestOptions& LoadRun::next_request() {
   options_.max_tokens = load_.output.draw(dice_);
-  if (load_.text_bytes > 0) return options_;
+  if (load_.text_bytes > 0 || load_.messages > 0) return options_;
   options_.tokens.resize(load_.prompt.draw(dice_));
   for (int32_t& token : options_.tokens) token = static_cast<int32_t>(dice_.below(info_.vocabulary));
   return options_;

@@ -69,6 +69,8 @@ int32_t parse_priority(JsonFields& fields) {
 
 void parse_behaviour(JsonFields& fields, TenantLoad& load) {
   load.text_bytes = fields.whole("text_bytes", 0, 0, uint64_t{1} << 30);
+  load.messages = static_cast<uint32_t>(fields.whole("messages", 0, 0, 1u << 22));
+  if (load.messages != 0 && load.text_bytes != 0) fields.fail("messages", "beside text_bytes", "name one of them");
   load.stop_strings = static_cast<uint32_t>(fields.whole("stop_strings", 0, 0, 4096));
   load.stop_bytes = static_cast<uint32_t>(fields.whole("stop_bytes", load.stop_bytes, 1, 1u << 20));
   load.cancel_probability = fields.number("cancel_probability", 0, 0, 1);

@@ -53,6 +53,7 @@ struct TenantLoad {
   Lengths output;
   uint64_t requests = 0;      // measured ones to send; 0 = until the end
   uint64_t text_bytes = 0;    // the prompt is a text of so many bytes instead; 0 = random tokens
+  uint32_t messages = 0;      // or a conversation of so many, which the model's template renders
   uint32_t stop_strings = 0;  // stop strings of each request
   uint32_t stop_bytes = 16;   // in each of them
   double cancel_probability = 0;

@@ -31,6 +31,8 @@ NEIGHBOURS: dict[str, Load | list[Load]] = {
     "many tenants": many_tenants(16, arrivals=closed(2), output=200),
     "hoard of sessions": neighbour(arrivals=closed(8), prompt=200, sessions_kept=4096),
     "10 MB prompts": neighbour(arrivals=closed(4), text_bytes=10 << 20, retry_ms=10),
+    # Each is rendered until its steps are spent, or is longer than the context: the work comes before the refusal.
+    "template bombs": neighbour(arrivals=closed(4), messages=100_000, retry_ms=10),
     "stop-string bombs": neighbour(arrivals=closed(16), stop_strings=64, stop_bytes=1024),
     "cancel storm": neighbour(prompt=240, output=200, cancel_probability=1, cancel_after_ms=2),
     "slow reader": neighbour(output=400, reader_pause_ms=250),

@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import re
+import struct
 import sys
 from typing import Any
 
@@ -55,6 +56,25 @@ def parse() -> argparse.Namespace:
     return args
 
 
+TEMPLATE = ("{% for message in messages %}{% if message['role'] == 'user' %}{{ message['content'] | trim }}\n"
+            "{% else %}{{ message['content'] | trim }} {% endif %}{% endfor %}")
+
+
+def with_template(model: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    """The model with a chat template: its own, or one put in front of its other metadata. Where tensors lie is counted
+    from the end of the metadata in steps of the alignment, so what is put in has a length of 32 n."""
+    data = model.read_bytes()
+    key = b"tokenizer.chat_template"
+    magic, version, tensors, fields = struct.unpack_from("<4sIQQ", data)
+    if key in data[:1 << 20]:
+        return model
+    head = struct.pack("<Q", len(key)) + key + struct.pack("<I", 8)  # a string
+    text = TEMPLATE.encode()
+    text += b" " * (-(len(head) + 8 + len(text)) % 32)
+    out.write_bytes(struct.pack("<4sIQQ", magic, version, tensors, fields + 1) + head + struct.pack("<Q", len(text)) + text + data[24:])
+    return out
+
+
 class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -62,11 +82,12 @@ class Bench:
         self.arrivals: Load = closed(1)
         self.seconds = 600.0
         args.out.mkdir(parents=True, exist_ok=True)
+        self.model = with_template(args.model, args.out / "with_template.gguf") if "template bombs" in args.scenarios else args.model
 
     def run(self, name: str, tenants: list[Load], seconds: float) -> dict[str, Any]:
         base = self.args.out / re.sub(r"[^a-z0-9]+", "_", name.lower())
         base.with_suffix(".json").write_text(json.dumps(spec(tenants, seconds, self.args.seed), indent=2) + "\n")
-        words = [self.args.merritt, "bench", "-m", self.args.model, "--tenants", base.with_suffix(".json"), "--report",
+        words = [self.args.merritt, "bench", "-m", self.model, "--tenants", base.with_suffix(".json"), "--report",
                  base.with_suffix(".html"), "--context", CONTEXT, "--threads", self.args.threads, "--json"]
         return _load.run_measured([str(word) for word in words], self.cpus, timeout_s=seconds + 600)
 

@@ -37,7 +37,7 @@ TEST(TenantsSpec, ReadsEveryField) {
     {"name": "b", "as": "a", "arrivals": {"law": "closed", "clients": 9, "think_ms": 1.5}, "text_bytes": 1000,
      "prompt": {"law": "lognormal", "median": 50, "sigma": 0.5, "least": 3, "most": 400}, "stop_strings": 4,
      "stop_bytes": 32, "cancel_probability": 0.5, "cancel_after_ms": 3, "reader_pause_ms": 4, "retry_ms": 2, "priority": -7,
-     "sessions_per_second": 100, "sessions_held": 30, "sessions_kept": 7}]})",
+     "sessions_per_second": 100, "sessions_held": 30, "sessions_kept": 7}, {"name": "c", "messages": 12}]})",
                                    "f");
   EXPECT_EQ(spec.kv_tokens, 4096u);
   EXPECT_EQ(spec.seed, 7u);
@@ -55,6 +55,8 @@ TEST(TenantsSpec, ReadsEveryField) {
   EXPECT_EQ(b.priority, -7);
   EXPECT_EQ(b.sessions_held, 30u);
   EXPECT_EQ(b.sessions_kept, 7u);
+  EXPECT_EQ(b.messages, 0u);
+  EXPECT_EQ(spec.tenants[2].messages, 12u);
 }
 
 struct Bad {
@@ -72,6 +74,7 @@ const Bad kBad[] = {
     {"empty_list", R"({"tenants": []})", {"f.tenants"}},
     {"no_name", R"({"tenants": [{}]})", {"f.tenants[0].name", "missing"}},
     {"escape_in_name", R"({"tenants": [{"name": "\u001b[31m"}]})", {"tenants[0].name", "A-Z"}},
+    {"text_and_messages", tenant(R"("text_bytes": 9, "messages": 2)"), {"tenants[0].messages", "text_bytes"}},
     {"same_name", R"({"tenants": [{"name": "a"}, {"name": "a"}]})", {"tenants[1].name"}},
     {"misspelt", tenant(R"("wieght": 2)"), {"f.tenants[0]", "\"wieght\"", "did you mean \"weight\"?"}},
     {"misspelt_inside", tenant(R"("arrivals": {"law": "poisson", "per_sec": 1, "per_second": 1})"), {"per_sec"}},

@@ -15,6 +15,7 @@ from merritt_command import ROOT, Merritt
 
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
 import _scenarios  # noqa: E402
+import tenants  # noqa: E402
 
 Load = dict[str, Any]
 
@@ -24,7 +25,8 @@ def bench(merritt: Merritt, model_path: pathlib.Path, tmp_path: pathlib.Path) ->
     def run(tenants: list[Load], *words: object, **fields: Any) -> dict[str, Any]:
         spec = tmp_path / "spec.json"
         spec.write_text(json.dumps({"seconds": 60, "warmup_seconds": 0.05, "tenants": tenants, **fields}))
-        done = merritt("bench", "-m", model_path, "--tenants", spec, "--threads", 1, "--json", *words)
+        model = [] if "-m" in words else ["-m", model_path]
+        done = merritt("bench", *model, "--tenants", spec, "--threads", 1, "--json", *words)
         assert done.returncode == 0, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         report["by_name"] = {tenant["tenant"]: tenant for tenant in report["tenants"]}
@@ -77,6 +79,19 @@ def test_hostile_tenants_are_counted(bench: Any) -> None:
     assert sum(found["retries"]["requests"]["refused"].values()) > 0
     assert found["sessions"]["sessions"] > 0
     assert all(tenant["requests"]["failed"] == {} for tenant in out["tenants"])
+
+
+def test_conversations_are_rendered(bench: Any, merritt: Merritt, model_path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """A model without a template gets one for it, and is the same otherwise."""
+    talks = {"name": "talks", "requests": 4, "messages": 3, "output": 2, "retry_ms": 5}
+    bomb = {"name": "bomb", "messages": 200_000, "retry_ms": 5}
+    model = tenants.with_template(model_path, tmp_path / "talks.gguf")
+    found = bench([talks, bomb], "-m", model)["by_name"]
+    assert found["talks"]["requests"]["done"] >= 4
+    assert found["bomb"]["requests"]["sent"] == 0 and sum(found["bomb"]["requests"]["refused"].values()) > 0
+    assert tenants.with_template(model, tmp_path / "again.gguf") == model
+    texts = [merritt("run", "-m", path, "-p", "the", "--raw", "-n", "8", "--temperature", "0").stdout for path in (model_path, model)]
+    assert texts[0] and texts[0] == texts[1]
 
 
 def test_a_slow_reader_loses_nothing(bench: Any) -> None:
