@@ -83,12 +83,11 @@ def test_hostile_tenants_are_counted(bench: Any) -> None:
 
 def test_conversations_are_rendered(bench: Any, merritt: Merritt, model_path: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """A model without a template gets one for it, and is the same otherwise."""
-    talks = {"name": "talks", "requests": 4, "messages": 3, "output": 2, "retry_ms": 5}
-    bomb = {"name": "bomb", "messages": 200_000, "retry_ms": 5}
     model = tenants.with_template(model_path, tmp_path / "talks.gguf")
-    found = bench([talks, bomb], "-m", model)["by_name"]
-    assert found["talks"]["requests"]["done"] >= 4
-    assert found["bomb"]["requests"]["sent"] == 0 and sum(found["bomb"]["requests"]["refused"].values()) > 0
+    talks = bench([{"name": "talks", "requests": 4, "messages": 3, "output": 2}], "-m", model)["by_name"]["talks"]
+    assert talks["requests"]["done"] >= 4
+    bomb = bench([{"name": "bomb", "messages": 200_000, "retry_ms": 5}], "-m", model, seconds=3)["by_name"]["bomb"]
+    assert bomb["requests"]["sent"] == 0 and sum(bomb["requests"]["refused"].values()) > 0
     assert tenants.with_template(model, tmp_path / "again.gguf") == model
     texts = [merritt("run", "-m", path, "-p", "the", "--raw", "-n", "8", "--temperature", "0").stdout for path in (model_path, model)]
     assert texts[0] and texts[0] == texts[1]
