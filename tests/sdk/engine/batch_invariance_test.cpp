@@ -45,7 +45,7 @@ struct Setup {
 };
 
 #if defined(__SANITIZE_THREAD__)
-constexpr uint32_t kSchedules = 11;  // a hundred times slower there, and only races are looked for
+constexpr uint32_t kSchedules = 15;  // a hundred times slower there, and only races are looked for
 #elif defined(MERRITT_SANITIZED)
 constexpr uint32_t kSchedules = 30;  // ten times slower there, and after other faults
 #else
