@@ -128,8 +128,8 @@ void Listener::on_completion(void* self, const merritt_completion* completion) {
     destroy_ended(*listener.world, *ticket);
     listener.listed.remove(*ticket);
   } else if (!ticket->tenant().exact && listener.random.one_in(20)) {
-    ticket->abandon(listener.world->orphan(ticket->tenant()));
-    listener.listed.remove(*ticket);
+    // Where its session was destroyed first, what ended it may still be told.
+    if (ticket->abandon(listener.world->orphan(ticket->tenant()))) listener.listed.remove(*ticket);
   }
   if (listener.random.one_in(30)) pause(listener.random, 2'000);
   listener.inside.fetch_sub(1);

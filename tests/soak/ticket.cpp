@@ -122,7 +122,7 @@ void Ticket::lose() {
   settled_ = true;
 }
 
-void Ticket::abandon(Codes allowed) {
+bool Ticket::abandon(Codes allowed) {
   {
     const std::lock_guard lock(mutex_);
     if (!settled_) (void)read_stats(&stats_);
@@ -131,6 +131,7 @@ void Ticket::abandon(Codes allowed) {
   const int32_t code = merritt_request_destroy(handle_, error);
   report_.check(Verb::kRequestDestroy, code, allowed, error);
   lose();
+  return code == MERRITT_OK;
 }
 
 }  // namespace merritt::soak

@@ -42,8 +42,8 @@ class Ticket {
   void orphan() { orphan_ = true; }
   // Nobody will be told the rest: destroyed with its session, or before its end was read. Call it when it is gone.
   void lose();
-  // Destroys the request before its end: then it is lost.
-  void abandon(Codes allowed);
+  // Destroys the request before its end: then it is lost. False: it had been destroyed with its session.
+  bool abandon(Codes allowed);
 
   uint64_t events() const { return events_.load(); }  // told so far
   bool settled() const { return settled_.load(); }

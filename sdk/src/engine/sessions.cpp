@@ -65,6 +65,7 @@ Status Engine::close_session(const std::shared_ptr<Session>& session) {
 Status Engine::truncate_session(const std::shared_ptr<Session>& session, uint32_t position) {
   MERRITT_TRY(const SessionClaim claim, SessionClaim::take(session));
   return call([&session, position]() -> Status {
+    if (session->closed) return Status(Code::kNotFound, "the session was destroyed");
     const uint32_t length = session->length;
     if (position > length) {
       return Status(Code::kInvalidArgument, "position is " + std::to_string(position) + "; the session has " +
