@@ -237,19 +237,26 @@ TEST_F(OneDnn, ClassesDoNotTouchEachOtherInsideTheGraph) {
   }
 }
 
+// Not a number or infinite, in every form that rows have.
 TEST_F(OneDnn, NotANumberStaysInItsRow) {
-  for (const uint32_t row_class : {MRT_CLASS_PROMPT, MRT_CLASS_GENERATED}) {
-    const Product p(kQ8_0, 64, 32);
-    std::vector<float> x = noise(6, 3 * 64, 1.0f);
-    Rig rig(onednn(), p.graph, product_options(0, 0));
-    ASSERT_TRUE(rig.ok()) << rig.err.message;
-    const auto clean = multiply(&rig, x, 64, {{0, 3, row_class}});
-    x[64 + 7] = NAN;
-    const auto dirty = multiply(&rig, x, 64, {{0, 3, row_class}});
-    ASSERT_EQ(dirty.size(), 3u * 32u);
-    EXPECT_EQ(std::memcmp(clean.data(), dirty.data(), 32 * 4), 0);
-    EXPECT_EQ(std::memcmp(clean.data() + 64, dirty.data() + 64, 32 * 4), 0);
-    for (uint32_t o = 0; o < 32; ++o) EXPECT_TRUE(std::isnan(dirty[32 + o])) << o;
+  for (const uint32_t type : {kQ8_0, kQ6_K}) {
+    for (const float bad : {NAN, INFINITY}) {
+      for (const uint32_t row_class : {MRT_CLASS_PROMPT, MRT_CLASS_GENERATED}) {
+        const uint64_t cols = 256;
+        const Product p(type, cols, 32);
+        std::vector<float> x = noise(6, 3 * cols, 1.0f);
+        Rig rig(onednn(), p.graph, product_options(0, 0));
+        ASSERT_TRUE(rig.ok()) << rig.err.message;
+        const auto clean = multiply(&rig, x, cols, {{0, 3, row_class}});
+        x[cols + 7] = bad;
+        const auto dirty = multiply(&rig, x, cols, {{0, 3, row_class}});
+        ASSERT_EQ(dirty.size(), 3u * 32u);
+        EXPECT_EQ(std::memcmp(clean.data(), dirty.data(), 32 * 4), 0);
+        EXPECT_EQ(std::memcmp(clean.data() + 64, dirty.data() + 64, 32 * 4), 0);
+        for (uint32_t o = 0; o < 32; ++o) EXPECT_FALSE(std::isfinite(dirty[32 + o])) << o;
+        for (uint32_t o = 0; o < 32 && std::isnan(bad); ++o) EXPECT_TRUE(std::isnan(dirty[32 + o])) << o;
+      }
+    }
   }
 }
 
