@@ -38,7 +38,11 @@ USER_SUITES: dict[str, str] = {"test_base": "*", "test_secret": "*", "test_backe
 FUZZ_SECONDS = 10
 
 SANITIZER_ENV = {
-    "ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1:allocator_may_return_null=1",
+    # intercept_tls_get_addr: up to GCC 13 and LLVM 16 the interceptor takes a thread's block for one of glibc 2.19 where
+    # it lies at a certain place by chance, and the search for leaks then reads an address that is none (google/sanitizers
+    # issue 1322).
+    "ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1:allocator_may_return_null=1"
+                    ":intercept_tls_get_addr=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1:exitcode=66:die_after_fork=0",
 }
