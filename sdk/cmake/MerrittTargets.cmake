@@ -3,6 +3,8 @@
 #   [FEATURES ...]                  CPU features without which it is not loaded, for its manifest
 #   [DIRECTORY ...] [OUTPUT ...]    other sources; other folder under lib/merritt than plugins (fixtures: test_plugins)
 # merritt_test(FOLDER [LINK ...])   executable test_<FOLDER> of tests/<FOLDER>/*_test.cpp
+#   [SOURCES ...] [LARGE]           other sources; much code that does little: under a sanitizer it is not optimised,
+#                                   which takes as long as all else there and saves no time
 
 function(merritt_layer name)
   cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
@@ -92,7 +94,7 @@ function(merritt_sign_plugin target id)
 endfunction()
 
 function(merritt_test folder)
-  cmake_parse_arguments(ARG "" "" "LINK;SOURCES" ${ARGN})
+  cmake_parse_arguments(ARG "LARGE" "" "LINK;SOURCES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cpp")
   list(APPEND sources ${ARG_SOURCES})
   if(NOT sources)
@@ -104,6 +106,9 @@ function(merritt_test folder)
   target_link_libraries(${target} PRIVATE merritt_flags ${ARG_LINK} merritt_test_places merritt::gtest)
   # What is tested is optimised in full; of the tests themselves -O3 only makes a build slower. At -O1 GCC takes a
   # replaced operator delete that ends in free for a mismatch.
+  if(ARG_LARGE AND MERRITT_SANITIZE)
+    target_compile_options(${target} PRIVATE -O0)
+  endif()
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>
     $<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:-Wno-mismatched-new-delete>)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")

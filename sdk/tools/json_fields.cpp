@@ -15,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kQuotedMax = 40;  // of a name or a value from the file
-constexpr int kDepthMax = 16;
+constexpr int kNestedMax = 16;
 
 std::string in_quotes(const std::string& text) {
   const std::string cut = text.size() > kQuotedMax ? text.substr(0, kQuotedMax) + "..." : text;
@@ -65,7 +65,7 @@ json parse_strictly(const std::string& text, const std::string& file) {
   std::string twice;
   bool deep = false;
   const auto look = [&](int depth, json::parse_event_t event, json& parsed) {
-    deep = deep || depth > kDepthMax;
+    deep = deep || depth > kNestedMax;
     if (event == json::parse_event_t::object_start) open.emplace_back();
     if (event == json::parse_event_t::object_end) open.pop_back();
     if (event == json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second && twice.empty()) {

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kDepthMax = 6;
+constexpr int kFoldersDeep = 6;
 constexpr size_t kEntriesMax = 200000;  // a search that takes longer is not worth its wait
 
 std::string environment(const char* name) {
@@ -87,7 +87,7 @@ void search(const fs::path& root, const std::string& where, std::vector<FoundMod
   size_t seen = 0;
   fs::recursive_directory_iterator at(root, fs::directory_options::skip_permission_denied, failed);
   for (; !failed && at != fs::recursive_directory_iterator() && ++seen < kEntriesMax; at.increment(failed)) {
-    if (at.depth() >= kDepthMax) at.disable_recursion_pending();
+    if (at.depth() >= kFoldersDeep) at.disable_recursion_pending();
     const std::string file = at->path().filename().string();
     std::error_code ignored;
     if (file.ends_with(".gguf") && fs::is_regular_file(at->path(), ignored)) {

@@ -10,7 +10,7 @@ namespace merritt::sim {
 namespace {
 
 constexpr uint32_t kVictim = 0;
-constexpr uint64_t kSteps = 20'000;
+constexpr uint64_t kNeighbourSteps = 20'000;
 
 // Its requests come one after another, each some steps after the one before: 64 tokens in, 32 out.
 World victim_alone(uint64_t seed) {
@@ -56,9 +56,9 @@ Latency latency(const Simulator& sim) {
 // The 64 tokens of its prompt are less than a chunk: one step more.
 void expect_unharmed(const World& world) {
   Simulator alone(victim_alone(1));
-  alone.run(kSteps);
+  alone.run(kNeighbourSteps);
   Simulator sim(world);
-  sim.run(kSteps);
+  sim.run(kNeighbourSteps);
   ASSERT_EQ(sim.trouble(), "");
   const Latency own = latency(alone), beside = latency(sim);
   ::testing::Test::RecordProperty("steps_p50_p99_most", std::to_string(beside.p50) + " " + std::to_string(beside.p99) +
@@ -201,7 +201,7 @@ TEST(Neighbour, AHoardOfIdleSessionsDoesNotHarm) {
     for (Arrival& a : world.arrivals) a.stays = a.tenant != kVictim;
     expect_unharmed(world);
     Simulator sim(world);
-    sim.run(kSteps);
+    sim.run(kNeighbourSteps);
     EXPECT_GT(sim.dropped(), 100u);
   }
 }

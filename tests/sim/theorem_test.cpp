@@ -9,7 +9,7 @@
 namespace merritt::sim {
 namespace {
 
-constexpr uint64_t kSteps = 8000;
+constexpr uint64_t kTheoremSteps = 8000;
 
 // U of one resource without ceilings: what one admission can put a tenant ahead by.
 double bound(const Simulator& sim) {
@@ -22,7 +22,7 @@ TEST(Theorem, OneResourceStaysWithinTwiceTheBound) {
   for (const Shape shape : kShapes) {
     for (uint64_t seed = 1; seed <= 12; ++seed) {
       Simulator sim(world_of(shape, seed));
-      sim.run(kSteps);
+      sim.run(kTheoremSteps);
       ASSERT_EQ(sim.trouble(), "");
       const double gap = worst_gap(sim);
       EXPECT_LE(gap, 2 * bound(sim)) << "shape " << static_cast<int>(shape) << " seed " << seed;
@@ -48,7 +48,7 @@ TEST(Theorem, TightOnTheCommittedTrace) {
 TEST(Theorem, WhoReturnsFromIdlenessHasNotSavedUp) {
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     Simulator sim(world_of(Shape::kReturn, seed));
-    sim.run(kSteps);
+    sim.run(kTheoremSteps);
     EXPECT_LE(worst_gap(sim), bound(sim));
   }
 }
@@ -85,7 +85,7 @@ World ceiling_world() {
 
 TEST(Theorem, WhoReturnsFromItsOwnCeilingHasNotSavedUp) {
   Simulator sim(ceiling_world());
-  sim.run(kSteps);
+  sim.run(kTheoremSteps);
   ASSERT_EQ(sim.trouble(), "");
   EXPECT_NE(sim.outcomes()[1].started, 0u);
   EXPECT_LE(worst_gap(sim), bound(sim));
@@ -115,7 +115,7 @@ TEST(Theorem, CancelledPromptsPayForWhatRan) {
             .output_least = 16,
             .output_most = 128});
   Simulator sim(world);
-  sim.run(kSteps);
+  sim.run(kTheoremSteps);
   ASSERT_EQ(sim.trouble(), "");
   EXPECT_LE(worst_gap(sim), 2 * bound(sim));
 }
