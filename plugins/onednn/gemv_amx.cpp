@@ -17,20 +17,20 @@ namespace {
 template <class T>
 void gemm_codes(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t rows,
                 uint32_t m, float* const* out, const float* bias) {
-  constexpr int kInputs = T::kHalves || kOneProduct<T> ? 64 : 32;  // bytes of a row in a tile
   uint32_t configured = 0;
   for (uint64_t g = g0; g < g1; ++g) {
     for (uint32_t i = 0; i < rows; i += kBand) {
       const uint32_t n = rows - i < kBand ? rows - i : kBand;
-      if (n != configured) _tile_loadconfig(&kConfigs<kInputs>.of[n]);
+      if (n != configured) _tile_loadconfig(&kConfigs.of[n]);
       configured = n;
       const auto multiply = [&](auto all) __attribute__((always_inline)) {
         constexpr bool kAll = decltype(all)::value;
         const int count = static_cast<int>(n);
+        const Ahead ahead(w, g, i == 0 && g == g0, i == 0 && g + 1 < g1);
         if constexpr (T::kHalves) {
-          multiply_q16<T, kAll>(w, g, q16_rows(w, act, act_bytes, m, i), count, i == 0, out + i, bias);
+          multiply_q16<T, kAll>(w, g, q16_rows(w, act, act_bytes, m, i), count, ahead, out + i, bias);
         } else {
-          multiply_q12<T, kAll>(w, g, q12_rows(w, act, act_bytes, m, i), count, i == 0, out + i, bias);
+          multiply_q12<T, kAll>(w, g, q12_rows(w, act, act_bytes, m, i), count, ahead, out + i, bias);
         }
       };
       if (n == kBand) {

@@ -91,9 +91,8 @@ MERRITT_INLINE void add_block(const uint8_t* block, const TileSums4& sums, const
 
 // A group of weight rows times the `count` rows of a band; the tiles are configured for so many.
 template <class T, bool All>
-void multiply_q16(const Packed& w, uint64_t g, Q16Rows rows, int count, bool ahead, float* const* out,
+void multiply_q16(const Packed& w, uint64_t g, Q16Rows rows, int count, Ahead ahead, float* const* out,
                   const float* bias) {
-  constexpr uint64_t kAhead = 4096;  // as in gemv_ahead_bf16.cpp
   constexpr int kPieces = T::kGroups / 2;
   Weights64 ring[2];
   TileSums4 sums;
@@ -105,10 +104,8 @@ void multiply_q16(const Packed& w, uint64_t g, Q16Rows rows, int count, bool ahe
   const auto open = [&](const uint8_t* from, int piece, Weights64* to) __attribute__((always_inline)) {
 #pragma GCC unroll 2
     for (int i = 2 * piece; i < 2 * piece + 2; ++i) {
-      if (ahead) {
-        const uint64_t step = w.block_bytes / T::kGroups, first = step * static_cast<uint64_t>(i) + kAhead;
-        for (uint64_t at = 0; at < step; at += 64) Simd::prefetch(from + first + at);
-      }
+      const uint64_t step = w.block_bytes / T::kGroups;
+      ahead.ask(from + step * static_cast<uint64_t>(i), step);
       open_32<T>(from, head, i, to);
     }
   };

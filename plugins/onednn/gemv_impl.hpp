@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of packed weights with GENERATED rows in the form of their type. The codes of sixteen weight rows by 32
 // inputs are opened into eight vectors and meet up to Simd::kRowTile rows there. What is summed before it is rounded,
-// 32 inputs or 256, is integer (at most 255 x 2032 x 32 or 4096 x 128 x 256, which 32 bits hold), so only the f32 sums
+// 32 inputs or 256, is integer (at most 255 x 136 x 32 or 4096 x 128 x 256, which 32 bits hold), so only the f32 sums
 // across them have an order, and that is the same for every tile.
 // The including file says with MERRITT_STREAM_AHEAD how many bytes ahead of itself a stream of weights asks memory, 0
 // for not at all, and with MERRITT_STREAMS how many groups of weight rows it reads at once for up to four rows. Include
@@ -16,13 +16,16 @@ namespace {
 template <class T>
 struct Dots {
   static constexpr bool kSigned = T::kWide && Simd::kSignedWide;
-  static constexpr int kShift = T::kOffset == 0 || kSigned ? 0 : __builtin_ctz(T::kOffset);  // of unsigned codes
   static constexpr int kFit = Simd::kSums16 / T::kMaxCode;  // steps whose sums fit in 16 bits, where the CPU sums there
 
   // What the offset of unsigned codes costs: offset x the sum of the inputs.
+  template <int Offset>
   MERRITT_INLINE I start(I minus_sum) {
-    if constexpr (kShift == 0) return Simd::set1_i32(0);
-    return Simd::template shift_left<kShift>(minus_sum);
+    if constexpr (Offset == 0 || kSigned) {
+      return Simd::set1_i32(0);
+    } else {
+      return Simd::template shift_left<__builtin_ctz(Offset)>(minus_sum);
+    }
   }
   // sum += vectors [From, From + Vectors) of codes by their bytes of a plane.
   template <int From, int Vectors>
@@ -48,29 +51,43 @@ struct Q12Sums {
   __attribute__((always_inline)) void clear() {
     for (int n = 0; n < M; ++n) sums[n] = Simd::zero();
   }
+  // Codes for the low planes. (Of signed numbers, which are biased by 128, these are as well.)
+  MERRITT_INLINE void open(const I* c, I* low) {
+    for (int q = 0; q < 8; ++q) low[q] = Q12Codes<T>::low(c[q]);
+  }
   // The i-th 32 inputs of a block, N rows from the m-th.
   template <int N>
-  __attribute__((always_inline)) void add(const I* c, const typename T::Head& head, int i, const Rows& all, int m) {
+  __attribute__((always_inline)) void add(const I* c, const I* c_low, const typename T::Head& head, int i,
+                                          const Rows& all, int m) {
     using D = Dots<T>;
+    using C = Q12Codes<T>;
     const Rows rows = all.from(m);
     I high[N], low[N];
-    for (int n = 0; n < N; ++n) low[n] = D::start(rows.minus_sum(n));
+    for (int n = 0; n < N; ++n) {
+      low[n] = C::kLowShift == 0 ? D::template start<C::kLowOffset>(rows.minus_sum(n)) : Simd::set1_i32(0);
+    }
     if constexpr (N == 1) {  // a row alone: four chains of sums hide the latency of each
       const I zero = Simd::set1_i32(0);
       const I high_2 = D::template add<4, 4>(zero, c, rows.planes[0].high);
-      const I low_2 = D::template add<4, 4>(zero, c, rows.planes[0].low);
+      const I low_2 = D::template add<4, 4>(zero, c_low, rows.planes[0].low);
       high[0] = Simd::add_i(D::template add<0, 4>(zero, c, rows.planes[0].high), high_2);
-      low[0] = Simd::add_i(D::template add<0, 4>(low[0], c, rows.planes[0].low), low_2);
+      low[0] = Simd::add_i(D::template add<0, 4>(low[0], c_low, rows.planes[0].low), low_2);
     } else {
       for (int n = 0; n < N; ++n) high[n] = Simd::set1_i32(0);
       for (int n = 0; n < N; ++n) {
         high[n] = D::template add<0, 8>(high[n], c, rows.planes[n].high);
-        low[n] = D::template add<0, 8>(low[n], c, rows.planes[n].low);
+        low[n] = D::template add<0, 8>(low[n], c_low, rows.planes[n].low);
       }
     }
-    const F scale = T::scale(head, i, 0);
+    const F scale = C::scale(head, i);
     for (int n = 0; n < N; ++n) {
-      F v = Simd::mul(scale, Simd::to_f32(Simd::add_i(Simd::template shift_left<4>(high[n]), low[n])));
+      if constexpr (C::kShift != 0) high[n] = Simd::template shift_left<C::kShift>(high[n]);
+      if constexpr (C::kLowShift != 0) {
+        const I start = D::template start<C::kLowOffset>(rows.minus_sum(n));
+        low[n] = Simd::add_i(Simd::template shift_right_signed<C::kLowShift>(low[n]), start);
+      }
+      if constexpr (C::kHalfLow) high[n] = Simd::add_i(high[n], rows.half_low(n));
+      F v = Simd::mul(scale, Simd::to_f32(Simd::add_i(high[n], low[n])));
       if constexpr (T::kMin) v = Simd::fma(T::min(head, i, 0), Simd::to_f32(rows.minus_sum(n)), v);
       sums[m + n] = Simd::fma(v, rows.scale(n), sums[m + n]);
     }
@@ -94,8 +111,10 @@ struct Q16Sums {
       high[n] = low[n] = min[n] = Simd::set1_i32(0);
     }
   }
+  MERRITT_INLINE void open(const I*, I*) {}
   template <int N>
-  __attribute__((always_inline)) void add(const I* c, const typename T::Head& head, int i, const Rows& all, int m) {
+  __attribute__((always_inline)) void add(const I* c, const I*, const typename T::Head& head, int i, const Rows& all,
+                                          int m) {
     add_half<N, 0>(c, head, i, all.from(m), m);
     add_half<N, 1>(c, head, i, all.from(m), m);
   }
@@ -105,7 +124,8 @@ struct Q16Sums {
     using D = Dots<T>;
     const I scale = T::whole_scale(head, i, Half);
     for (int n = 0; n < N; ++n) {
-      I h = D::start(rows.minus_high(n, Half)), l = D::start(rows.minus_low(n, Half));
+      I h = D::template start<T::kOffset>(rows.minus_high(n, Half));
+      I l = D::template start<T::kOffset>(rows.minus_low(n, Half));
       h = D::template add<4 * Half, 4>(h, c, rows.high(n));
       l = D::template add<4 * Half, 4>(l, c, rows.low(n));
       high[m + n] = Simd::add_i(high[m + n], Simd::mul_i(h, scale));
@@ -161,13 +181,14 @@ void gemv_groups(const Packed& w, uint64_t g, typename Sums<T, M>::Rows rows, bo
           if (ahead && MERRITT_STREAM_AHEAD != 0) ask_stream<T>(w, block, i);
           if (ahead && MERRITT_STREAM_AHEAD == 0) ask_ahead<T>(w, block, i);
         }
-        I c[8];
+        I c[8], low[8];
         T::codes(block, i, c);
+        Sums<T, M>::open(c, low);
         if constexpr (M == 1) {
-          sums[s].template add<1>(c, head[s], i, rows, 0);
+          sums[s].template add<1>(c, low, head[s], i, rows, 0);
         } else {
 #pragma GCC unroll 4
-          for (int m = 0; m < M; m += 2) sums[s].template add<2>(c, head[s], i, rows, m);
+          for (int m = 0; m < M; m += 2) sums[s].template add<2>(c, low, head[s], i, rows, m);
         }
       };
       if constexpr (T::kGroups == 1) {

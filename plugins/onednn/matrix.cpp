@@ -19,10 +19,12 @@ Runner::Work Runner::matrix_work(const MatrixOp& op) const noexcept {
   }
   work.tasks = work.prompt_tasks;
   if (rows.n > rows.n_prompt) {
-    // Long enough to stream, short enough that the last one to finish is not waited for.
-    constexpr uint64_t kStreamBytes = 128u << 10;
+    // Long enough to stream, short enough that the last one to finish is not waited for. Where rows are enough to be
+    // multiplied in tiles, what comes before the first product of a task takes longer.
+    constexpr uint32_t kManyRows = 5;
+    const uint64_t stream_bytes = rows.n - rows.n_prompt < kManyRows ? 512u << 10 : 2048u << 10;
     const uint64_t fair = std::max<uint64_t>(1, w.groups / (static_cast<uint64_t>(host_->n_workers()) * 2));
-    work.chunk = std::clamp<uint64_t>(kStreamBytes / w.group_bytes, 1, fair);
+    work.chunk = std::clamp<uint64_t>(stream_bytes / w.group_bytes, 1, fair);
     // In fours, which some kernels read at once, where that leaves every worker its share.
     constexpr uint64_t kTogether = 4;
     if (fair >= kTogether) work.chunk = (work.chunk + kTogether - 1) / kTogether * kTogether;

@@ -4,16 +4,21 @@
 //
 //   q12  12-bit integers with a scale for each 32 inputs, q = 16 high + low with low in [-8, 7]
 //     planes  [padded / 32][rows] of Q12Planes
-//     scales  [padded / 32][2][rows]: f32 scale, then i32 -sum(q)
+//     scales  [padded / 32][3][rows]: f32 scale, then i32 -sum(q), then i32 sum(low) / 2, rounded down
 //
 //   q16  16-bit integers with a scale for each 256 inputs, q = 256 high + low with low in [-128, 127]
 //     planes  [padded / 64][rows] of Q16Planes
 //     sums    [padded / 16][2][rows]: i32 -sum(high), -sum(low)
 //     scales  [padded / 256][rows] f32
 //
+// Tiles take both planes of q12 at once, [high][low] by [codes][sixteenths of the codes]. What stands in the first half
+// is a byte: 16 times a code of four bits, 8 times one of five, a wider one itself. A sixteenth of that is the code of
+// four bits again. Eight times five bits are rounded to it, and of eight bits the upper four are taken as if the lower
+// ones were always half of their range, which is what sum(low) / 2 is for. What either is off by, times `low`, is as
+// much as was lost when the row was rounded to twelve bits.
+//
 // q12: one plane alone is too coarse. Beside a channel that is a hundred times larger than its 31 neighbours, as
-// decoder models have them, 8 bits leave little of the neighbours. More than twelve bits are of no use, and with these
-// 16 times a code of four bits is a byte, so that tiles take both planes at once.
+// decoder models have them, 8 bits leave little of the neighbours. More than twelve bits are of no use.
 //
 // q16: weights that have a small integer scale for each 16 inputs of 256. Scale times code is an integer as well, so
 // 256 products are summed before anything is rounded; four bits more make up for the wider scale.
@@ -57,7 +62,7 @@ inline RowForm row_form(uint32_t type) noexcept {
 /// Of one row; a band begins at a multiple of kBand of them.
 inline uint64_t form_row_bytes(RowForm form, uint64_t padded) noexcept {
   const uint64_t bytes =
-      form == RowForm::kQ12 ? q12_scales_at(padded, 1) + padded / 32 * 8 : q16_scales_at(padded, 1) + padded / 256 * 4;
+      form == RowForm::kQ12 ? q12_scales_at(padded, 1) + padded / 32 * 12 : q16_scales_at(padded, 1) + padded / 256 * 4;
   return (bytes + 63) / 64 * 64;
 }
 

@@ -18,9 +18,10 @@ struct Q12Rows {
   __attribute__((always_inline)) Q12Rows from(int row) const { return {planes + row, scales + 4 * row, field}; }
   __attribute__((always_inline)) F scale(int row) const { return Simd::broadcast_f32(scales + 4 * row); }
   __attribute__((always_inline)) I minus_sum(int row) const { return Simd::broadcast_i32(scales + field + 4 * row); }
+  __attribute__((always_inline)) I half_low(int row) const { return Simd::broadcast_i32(scales + 2 * field + 4 * row); }
   __attribute__((always_inline)) void advance(int /*i*/) {
     planes += field / 4;
-    scales += 2 * field;
+    scales += 3 * field;
   }
 };
 
@@ -74,6 +75,28 @@ MERRITT_INLINE Q16Rows q16_rows(const Packed& w, const uint8_t* act, uint64_t ac
                    band + merritt::onednn::q16_scales_at(w.padded, rows), 4ull * rows, 0};
   return of.from(static_cast<int>(row - first));
 }
+
+// What the planes of a row in q12 form are multiplied by: `high` by codes shifted left until they fill a byte, `low` by
+// sixteenths of these (row_form.hpp).
+template <class T>
+struct Q12Codes {
+  static constexpr int kShift = T::kMaxCode <= 15 ? 4 : T::kMaxCode <= 31 ? 3 : 0;
+  static constexpr bool kHalfLow = kShift == 0;  // the sum of products wants Q12Rows::half_low besides
+  static constexpr int kOffset = T::kOffset << kShift, kLowOffset = kOffset / 16;  // what both are too large by
+  static constexpr int kLowShift = kHalfLow ? 4 : kShift == 3 ? 1 : 0;
+
+  // The sixteenths, shifted left to where they lie in the codes.
+  MERRITT_INLINE I low(I c) {
+    if constexpr (kHalfLow) return Simd::and_i(c, Simd::set1_i8(0xf0));
+    if constexpr (kShift == 3) return Simd::and_i(Simd::add_i(c, Simd::set1_i8(1)), Simd::set1_i8(62));
+    return c;
+  }
+  // Of the sum over both planes.
+  MERRITT_INLINE F scale(const typename T::Head& head, int i) {
+    const F scale = T::scale(head, i, 0);
+    return kShift == 4 ? scale : Simd::mul(scale, Simd::set1(static_cast<float>(16 >> kShift)));
+  }
+};
 
 // acc + the products of 256 inputs with a row in q16 form: `high` and `low` are the sums of scale x code x plane, `min`
 // that of the minima's integers x -sum(q).

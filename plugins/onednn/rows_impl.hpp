@@ -203,21 +203,24 @@ inline void quantise_q12(const float* x, uint64_t n, uint64_t padded, uint8_t* b
   auto* planes = reinterpret_cast<Q12Planes*>(band) + r;
   uint8_t* scales = band + merritt::onednn::q12_scales_at(padded, rows) + 4 * r;
   const uint64_t field = 4ull * rows;
-  for (uint64_t k = 0; k < padded; k += 32, planes += rows, scales += 2 * field) {
+  for (uint64_t k = 0; k < padded; k += 32, planes += rows, scales += 3 * field) {
     const F v[2] = {take_or_zero(x, n, k), take_or_zero(x, n, k + 16)};
     const float largest = Simd::largest(Simd::max(Simd::abs(v[0]), Simd::abs(v[1])));
     const float probe = Simd::sum(Simd::mul(Simd::add(v[0], v[1]), Simd::zero()));
     const F inverse = store_scale<kLargest>(largest, probe, scales);
-    I sum = Simd::set1_i32(0);
+    I sum = Simd::set1_i32(0), low_sum = sum;
     for (uint64_t h = 0; h < 2; ++h) {
       const I q = to_integers<kLargest>(v[h], inverse);
       const I rounded = Simd::add_i(q, half);
       Simd::store_i8(planes->high + 16 * h, Simd::template shift_right_signed<4>(rounded));
-      Simd::store_i8(planes->low + 16 * h, Simd::sub_i(Simd::and_i(rounded, mask), half));
+      const I low = Simd::sub_i(Simd::and_i(rounded, mask), half);
+      Simd::store_i8(planes->low + 16 * h, low);
       sum = Simd::add_i(sum, q);
+      low_sum = Simd::add_i(low_sum, low);
     }
-    const int32_t minus_sum = -Simd::sum_i(sum);
+    const int32_t minus_sum = -Simd::sum_i(sum), half_low = Simd::sum_i(low_sum) >> 1;
     std::memcpy(scales + field, &minus_sum, 4);
+    std::memcpy(scales + 2 * field, &half_low, 4);
   }
 }
 
