@@ -3,8 +3,9 @@
 #   [FEATURES ...]                  CPU features without which it is not loaded, for its manifest
 #   [DIRECTORY ...] [OUTPUT ...]    other sources; other folder under lib/merritt than plugins (fixtures: test_plugins)
 # merritt_test(FOLDER [LINK ...])   executable test_<FOLDER> of tests/<FOLDER>/*_test.cpp
-#   [SOURCES ...] [LARGE]           other sources; much code that does little: under a sanitizer it is not optimised,
-#                                   which takes as long as all else there and saves no time
+#   [SOURCES ...] [LARGE]           other sources; much code that does little: under a sanitizer the test's own code is
+#                                   not optimised and not looked through for undefined behaviour, as what it tests is:
+#                                   both take as long as all else there
 
 function(merritt_layer name)
   cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
@@ -107,7 +108,7 @@ function(merritt_test folder)
   # What is tested is optimised in full; of the tests themselves -O3 only makes a build slower. At -O1 GCC takes a
   # replaced operator delete that ends in free for a mismatch.
   if(ARG_LARGE AND MERRITT_SANITIZE)
-    target_compile_options(${target} PRIVATE -O0)
+    target_compile_options(${target} PRIVATE -O0 -fno-sanitize=undefined)
   endif()
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>
     $<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:-Wno-mismatched-new-delete>)
