@@ -10,6 +10,7 @@
 #include "kernel_trace.hpp"
 #include "machine.hpp"
 #include "tenants_figures.hpp"
+#include "tenants_idle.hpp"
 #include "tenants_load.hpp"
 #include "tenants_report.hpp"
 #include "tenants_spec.hpp"
@@ -47,7 +48,9 @@ int bench_tenants(const ModelFlags& model_flags, const TenantBenchFlags& flags) 
   Engine engine = open_engine(model_flags.engine);
   Model model = load_for(engine, model_flags, spec);
   const ModelInfo info = expect(model.info(), "model");
-  const LoadFigures figures = run_load(engine, model, spec);
+  const IdleTenants idle(engine, model, spec.idle_tenants);
+  LoadFigures figures = run_load(engine, model, spec);
+  figures.idle = idle.figures();
   const EngineStats stats = expect(engine.stats(), "statistics");
   const Machine machine = inspect_machine();
   if (!flags.report.empty()) write_report(flags.report, figures, std::string("Tenants on ") + info.name);

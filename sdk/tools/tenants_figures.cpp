@@ -121,6 +121,11 @@ Json json_of(const LoadFigures& figures) {
               {"jain_index", figures.jain_of_service()},
               {"tenants", Json::array()}};
   for (const TenantFigures& tenant : figures.tenants) out["tenants"].push_back(json_of(tenant, figures));
+  if (figures.idle.tenants > 0) {
+    out["idle"] = {{"tenants", figures.idle.tenants},
+                   {"heap_bytes_each", figures.idle.heap_bytes_each},
+                   {"kv_bytes_each", figures.idle.kv_bytes_each}};
+  }
   return out;
 }
 
@@ -150,6 +155,10 @@ std::string table_of(const LoadFigures& figures) {
       text += format("  sent late by %.1f ms at p99: the load took longer than its arrivals allow\n",
                      quantile(tenant.late_ms, 0.99));
     }
+  }
+  if (figures.idle.tenants > 0) {
+    text += format("beside %u idle tenants, each with %.1f KiB of memory and %.1f KiB of KV\n", figures.idle.tenants,
+                   figures.idle.heap_bytes_each / 1024, figures.idle.kv_bytes_each / 1024);
   }
   return text + format("%.1f s, %llu engine steps, Jain index of compute over weight %.4f\n", figures.seconds,
                        static_cast<unsigned long long>(figures.steps), figures.jain_of_service());

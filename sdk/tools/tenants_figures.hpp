@@ -53,12 +53,20 @@ struct TenantFigures {
   uint64_t refusals() const;
 };
 
+// Of the tenants that have a session and send nothing: what each of them takes.
+struct IdleFigures {
+  uint32_t tenants = 0;
+  double heap_bytes_each = 0;
+  double kv_bytes_each = 0;
+};
+
 struct LoadFigures {
   double seconds = 0;  // measured
   double bucket_seconds = 1;
   uint64_t steps = 0;
   uint64_t kv_pool_bytes = 0;
   std::vector<TenantFigures> tenants;
+  IdleFigures idle;
 
   // Of compute time over weight; all tenants must want more than they get for it to mean fairness.
   double jain_of_service() const;

@@ -16,6 +16,7 @@ using nlohmann::json;
 
 constexpr size_t kFileBytesMax = size_t{1} << 20;
 constexpr size_t kTenantsMax = 256;
+constexpr uint64_t kIdleTenantsMax = 10'000;
 constexpr double kBucketsMax = 10'000;
 constexpr uint32_t kTokensMax = 1u << 24;
 constexpr double kSecondsMax = 24 * 3600;
@@ -104,9 +105,12 @@ size_t parse_as(JsonFields& fields, const std::vector<TenantLoad>& earlier) {
   fields.fail("as", "no earlier tenant of its own has this name", "name one that stands before it in the list");
 }
 
-TenantLoad parse_tenant(const json& object, const std::string& where, const std::vector<TenantLoad>& earlier) {
+// `copies`: tenants with this load; of several, each has its number behind the name.
+TenantLoad parse_tenant(const json& object, const std::string& where, const std::vector<TenantLoad>& earlier,
+                        uint64_t& copies) {
   JsonFields fields(object, where);
   TenantLoad load;
+  copies = fields.whole("copies", 1, 1, kTenantsMax);
   load.as = parse_as(fields, earlier);
   load.name = fields.text("name", "");
   if (load.name.empty() || load.name.size() > 63) {
@@ -119,6 +123,7 @@ TenantLoad parse_tenant(const json& object, const std::string& where, const std:
   load.arrivals = parse_arrivals(fields);
   load.prompt = parse_lengths(fields, "prompt", 64);
   load.output = parse_lengths(fields, "output", 32);
+  if (copies > 1 && fields.has("as")) fields.fail("copies", "beside as", "a load with another's capability is one");
   load.requests = fields.whole("requests", 0, 0, 100'000'000);
   parse_behaviour(fields, load);
   parse_limits(fields, load);
@@ -160,6 +165,7 @@ LoadSpec parse_load(const std::string& text, const std::string& file) {
   spec.sequences_max = static_cast<uint32_t>(fields.whole("sequences_max", 0, 0, 4096));
   spec.step_tokens_max = static_cast<uint32_t>(fields.whole("step_tokens_max", 0, 0, 65536));
   spec.kv_tokens = fields.whole("kv_tokens", 0, 0, uint64_t{1} << 32);
+  spec.idle_tenants = static_cast<uint32_t>(fields.whole("idle_tenants", 0, 0, kIdleTenantsMax));
   const json& tenants = fields.value("tenants");
   if (!tenants.is_array() || tenants.empty() || tenants.size() > kTenantsMax) {
     fields.fail("tenants", "not a list of 1 to " + std::to_string(kTenantsMax) + " tenants", "[{\"name\": ...}, ...]");
@@ -167,9 +173,21 @@ LoadSpec parse_load(const std::string& text, const std::string& file) {
   std::set<std::string> names;
   for (size_t i = 0; i < tenants.size(); ++i) {
     const std::string where = fields.path("tenants[" + std::to_string(i) + "]");
-    spec.tenants.push_back(parse_tenant(tenants[i], where, spec.tenants));
-    if (!names.insert(spec.tenants.back().name).second) {
-      throw with_fix(where + ".name: another tenant has it", "a name of its own for each", kExitUsage);
+    uint64_t copies = 1;
+    TenantLoad load = parse_tenant(tenants[i], where, spec.tenants, copies);
+    const std::string name = load.name;
+    const bool own = load.as == spec.tenants.size();
+    for (uint64_t copy = 1; copy <= copies; ++copy) {
+      if (copies > 1) load.name = name + std::to_string(copy);
+      if (own) load.as = spec.tenants.size();
+      if (!names.insert(load.name).second) {
+        throw with_fix(where + ".name: another tenant has it", "a name of its own for each", kExitUsage);
+      }
+      spec.tenants.push_back(load);
+    }
+    if (spec.tenants.size() > kTenantsMax) {
+      throw with_fix(where + ".copies: more than " + std::to_string(kTenantsMax) + " tenants in all", "fewer",
+                     kExitUsage);
     }
   }
   fields.finish();

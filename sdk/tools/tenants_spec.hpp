@@ -82,7 +82,8 @@ struct LoadSpec {
   uint64_t seed = 1;
   uint32_t sequences_max = 0;  // in one step; 0 = the default
   uint32_t step_tokens_max = 0;
-  uint64_t kv_tokens = 0;  // size of the pool; 0 = the default
+  uint64_t kv_tokens = 0;     // size of the pool; 0 = the default
+  uint32_t idle_tenants = 0;  // besides those below: each has a session with a past, and sends nothing any more
   std::vector<TenantLoad> tenants;
 };
 

@@ -46,6 +46,7 @@ LoadFigures two_tenants() {
   b.name = "b";
   b.compute_ns = 1'000'000;
   figures.tenants = {a, b};
+  figures.idle = {.tenants = 7, .heap_bytes_each = 1536, .kv_bytes_each = 512};
   return figures;
 }
 
@@ -54,6 +55,7 @@ TEST(TenantsFigures, JsonHasRatesAndNothingForWhatWasNotSeen) {
   EXPECT_EQ(out["steps"], 40);
   EXPECT_DOUBLE_EQ(out["jain_index"].get<double>(), 1);  // 2 of weight 2, 1 of weight 1
   const auto& a = out["tenants"][0];
+  EXPECT_EQ(out["idle"]["heap_bytes_each"], 1536);
   EXPECT_EQ(a["tokens_in_per_s"], 50);
   EXPECT_EQ(a["tokens_out_per_s"], 25);
   EXPECT_EQ(a["first_token_ms"]["p50"], 2);
@@ -68,6 +70,7 @@ TEST(TenantsFigures, TheTableNamesRefusalsByCode) {
   const std::string text = table_of(two_tenants());
   EXPECT_NE(text.find("refused 3 as overloaded: the pool is full"), std::string::npos) << text;
   EXPECT_NE(text.find("40 engine steps"), std::string::npos) << text;
+  EXPECT_NE(text.find("7 idle tenants, each with 1.5 KiB of memory and 0.5 KiB of KV"), std::string::npos) << text;
 }
 
 TEST(TenantsFigures, ThePageFetchesAndRunsNothing) {

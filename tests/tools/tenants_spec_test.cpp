@@ -30,7 +30,7 @@ TEST(TenantsSpec, DefaultsAreAClosedLoopOfOne) {
 
 TEST(TenantsSpec, ReadsEveryField) {
   const LoadSpec spec = parse_load(R"({"seconds": 2.5, "warmup_seconds": 0, "bucket_seconds": 0.5, "seed": 7,
-    "sequences_max": 8, "step_tokens_max": 64, "kv_tokens": 4096, "tenants": [
+    "sequences_max": 8, "step_tokens_max": 64, "kv_tokens": 4096, "idle_tenants": 2000, "tenants": [
     {"name": "a", "weight": 3, "arrivals": {"law": "poisson", "per_second": 12.5}, "prompt": 100,
      "output": {"law": "uniform", "least": 2, "most": 9}, "requests": 50, "kv_ceiling": 0.5, "kv_floor": 0.25,
      "sequences_max": 4, "queue_max": 5, "requests_per_second": 6, "tokens_per_minute": 700, "prompt_bytes_max": 800},
@@ -41,6 +41,7 @@ TEST(TenantsSpec, ReadsEveryField) {
                                    "f");
   EXPECT_EQ(spec.kv_tokens, 4096u);
   EXPECT_EQ(spec.seed, 7u);
+  EXPECT_EQ(spec.idle_tenants, 2000u);
   const TenantLoad &a = spec.tenants[0], &b = spec.tenants[1];
   EXPECT_EQ(a.arrivals.law, Arrivals::Law::kPoisson);
   EXPECT_EQ(a.arrivals.per_second, 12.5);
@@ -57,6 +58,19 @@ TEST(TenantsSpec, ReadsEveryField) {
   EXPECT_EQ(b.sessions_kept, 7u);
   EXPECT_EQ(b.messages, 0u);
   EXPECT_EQ(spec.tenants[2].messages, 12u);
+}
+
+TEST(TenantsSpec, CopiesAreTenantsOfTheirOwn) {
+  const LoadSpec spec = parse_load(R"({"tenants": [{"name": "a"}, {"name": "b", "copies": 3, "weight": 5},
+    {"name": "c", "as": "b2"}]})",
+                                   "f");
+  ASSERT_EQ(spec.tenants.size(), 5u);
+  for (size_t i = 1; i <= 3; ++i) {
+    EXPECT_EQ(spec.tenants[i].name, "b" + std::to_string(i));
+    EXPECT_EQ(spec.tenants[i].as, i);
+    EXPECT_EQ(spec.tenants[i].weight, 5u);
+  }
+  EXPECT_EQ(spec.tenants[4].as, 2u);
 }
 
 struct Bad {
@@ -95,6 +109,12 @@ const Bad kBad[] = {
     {"no_most", tenant(R"("prompt": {"law": "lognormal", "median": 4})"), {"prompt.most"}},
     {"least_above_most", tenant(R"("prompt": {"law": "uniform", "least": 9, "most": 4})"), {"prompt.most"}},
     {"as_itself", tenant(R"("as": "a")"), {"f.tenants[0].as"}},
+    {"copies_as",
+     R"({"tenants": [{"name": "b"}, {"name": "a", "as": "b", "copies": 2}]})",
+     {"tenants[1].copies", "as"}},
+    {"copy_of_a_name", R"({"tenants": [{"name": "a2"}, {"name": "a", "copies": 2}]})", {"tenants[1].name"}},
+    {"copies", R"({"tenants": [{"name": "b"}, {"name": "a", "copies": 256}]})", {"tenants[1].copies", "256"}},
+    {"idle", R"({"idle_tenants": 10001, "tenants": [{"name": "a"}]})", {"f.idle_tenants", "10000"}},
     {"pieces", R"({"seconds": 1000, "bucket_seconds": 0.01, "tenants": [{"name": "a"}]})", {"bucket_seconds"}},
     {"deep", std::string(500, '[') + std::string(500, ']'), {"too deeply"}},
 };

@@ -15,6 +15,7 @@ from merritt_command import ROOT, Merritt
 
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
 import _scenarios  # noqa: E402
+import idle_tenants  # noqa: E402
 import tenants  # noqa: E402
 
 Load = dict[str, Any]
@@ -103,6 +104,32 @@ def test_one_capability_for_two_loads(bench: Any) -> None:
     out = bench([{"name": "a", "requests": 10, "output": 4}, {"name": "b", "as": "a", "output": 4}])
     assert out["by_name"]["b"]["tokens_out"] > 0
     assert out["by_name"]["b"]["compute_ms"] == 0 < out["by_name"]["a"]["compute_ms"], "the bill is the tenant's"
+
+
+def test_idle_tenants_are_there_and_keep_their_past(bench: Any) -> None:
+    copies = {"name": "one", "requests": 2, "prompt": 8, "output": 4, "copies": 3}
+    out = bench([copies], idle_tenants=40, kv_tokens=8192)
+    assert [tenant["tenant"] for tenant in out["tenants"]] == ["one1", "one2", "one3"]
+    assert all(tenant["requests"]["done"] >= 2 for tenant in out["tenants"])
+    idle = out["idle"]
+    assert idle["tenants"] == 40 and idle["kv_bytes_each"] > 0 and idle["heap_bytes_each"] > 0
+    assert "idle" not in bench([copies])
+
+
+def test_idle_tenants_are_judged_by_memory_and_waits() -> None:
+    def report(p99: float, waits: int = 1000, refused: Load | None = None, heap: float = 5000) -> Load:
+        one = {"tenant": "a1", "first_token_ms": {"p99": p99, "count": waits}, "requests": {"refused": refused or {}, "failed": {}}}
+        return {"tenants": [one, {**one, "tenant": "a2"}], "steps": 1000, "seconds": 1, "load": {},
+                "idle": {"tenants": 9, "heap_bytes_each": heap, "kv_bytes_each": 1}}
+
+    def said(alone: list[Load], beside: list[Load]) -> list[str]:
+        found: list[str] = idle_tenants.judge(alone, beside)["failures"]
+        return found
+
+    assert said([report(10), report(12)], [report(12), report(12)]) == []
+    assert len(said([report(10), report(10)], [report(11.2), report(11.2)])) == 1
+    assert len(said([report(10)], [report(10, heap=16385)])) == 1
+    assert len(said([report(10, refused={"overloaded": 1})], [report(10)])) == 1
 
 
 def test_the_table_is_for_people(merritt: Merritt, model_path: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -9,7 +9,7 @@
  *
  * A queue holds nothing of its own but the list of its requests that have something unread: each stands in it once, so it
  * never overflows. Events wait in their request; one that nobody reads fails alone, with OVERLOADED, and costs no
- * other request and no step anything.
+ * other request and no step anything. The end of a request whose session, tenant or model is destroyed comes too.
  */
 #ifndef MERRITT_QUEUE_H
 #define MERRITT_QUEUE_H
