@@ -106,12 +106,13 @@ MERRITT_INLINE void multiply_stage(const Q12Rows& rows, const Stage& s) {
 // All: sixteen rows, and nothing to ask for each.
 template <class T, bool All>
 MERRITT_INLINE void add_stage(const Stage& s, const Q12Rows& rows, int count, F* acc) {
+  using C = Q12Codes<T>;
   const F scale = Simd::load(s.scale), min = T::kMin ? Simd::load(s.min) : scale;
 #pragma GCC unroll 16
   for (int r = 0; r < static_cast<int>(kBand); ++r) {
     if (!All && r >= count) continue;
     I sum = Simd::load_i(s.sums + r * 16);
-    if constexpr (Q12Codes<T>::kHalfLow) sum = Simd::add_i(sum, rows.half_low(r));
+    if constexpr (C::kLowShift != 0) sum = Simd::add_i(sum, C::mean_of_lacking(rows.half_low(r)));
     F v = Simd::mul(scale, Simd::to_f32(sum));
     if constexpr (T::kMin) v = Simd::fma(min, Simd::to_f32(rows.minus_sum(r)), v);
     acc[r] = Simd::fma(v, rows.scale(r), acc[r]);

@@ -85,8 +85,8 @@ struct Q12Sums {
       if constexpr (C::kLowShift != 0) {
         const I start = D::template start<C::kLowOffset>(rows.minus_sum(n));
         low[n] = Simd::add_i(Simd::template shift_right_signed<C::kLowShift>(low[n]), start);
+        low[n] = Simd::add_i(low[n], C::mean_of_lacking(rows.half_low(n)));
       }
-      if constexpr (C::kHalfLow) high[n] = Simd::add_i(high[n], rows.half_low(n));
       F v = Simd::mul(scale, Simd::to_f32(Simd::add_i(high[n], low[n])));
       if constexpr (T::kMin) v = Simd::fma(T::min(head, i, 0), Simd::to_f32(rows.minus_sum(n)), v);
       sums[m + n] = Simd::fma(v, rows.scale(n), sums[m + n]);

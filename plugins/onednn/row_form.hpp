@@ -13,9 +13,9 @@
 //
 // Tiles take both planes of q12 at once, [high][low] by [codes][sixteenths of the codes]. What stands in the first half
 // is a byte: 16 times a code of four bits, 8 times one of five, a wider one itself. A sixteenth of that is the code of
-// four bits again. Eight times five bits are rounded to it, and of eight bits the upper four are taken as if the lower
-// ones were always half of their range, which is what sum(low) / 2 is for. What either is off by, times `low`, is as
-// much as was lost when the row was rounded to twelve bits.
+// four bits again. Of the others it lacks the last bits, one or four, which are taken as if they were always the mean
+// of what they may be: that is what sum(low) / 2 is for. What they are off by, times `low`, is about as much as was
+// lost when the row was rounded to twelve bits.
 //
 // q12: one plane alone is too coarse. Beside a channel that is a hundred times larger than its 31 neighbours, as
 // decoder models have them, 8 bits leave little of the neighbours. More than twelve bits are of no use.

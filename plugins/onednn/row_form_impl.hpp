@@ -81,15 +81,15 @@ MERRITT_INLINE Q16Rows q16_rows(const Packed& w, const uint8_t* act, uint64_t ac
 template <class T>
 struct Q12Codes {
   static constexpr int kShift = T::kMaxCode <= 15 ? 4 : T::kMaxCode <= 31 ? 3 : 0;
-  static constexpr bool kHalfLow = kShift == 0;  // the sum of products wants Q12Rows::half_low besides
   static constexpr int kOffset = T::kOffset << kShift, kLowOffset = kOffset / 16;  // what both are too large by
-  static constexpr int kLowShift = kHalfLow ? 4 : kShift == 3 ? 1 : 0;
+  static constexpr int kLowShift = 4 - kShift;  // bits of a code that its sixteenth lacks
 
   // The sixteenths, shifted left to where they lie in the codes.
-  MERRITT_INLINE I low(I c) {
-    if constexpr (kHalfLow) return Simd::and_i(c, Simd::set1_i8(0xf0));
-    if constexpr (kShift == 3) return Simd::and_i(Simd::add_i(c, Simd::set1_i8(1)), Simd::set1_i8(62));
-    return c;
+  MERRITT_INLINE I low(I c) { return kLowShift == 0 ? c : Simd::and_i(c, Simd::set1_i8(256 - (1 << kLowShift))); }
+  // What the sum over both planes has to gain for them, from half the sum of `low`: the mean of what they may be is
+  // half of one unit, or a quarter where it is one bit.
+  MERRITT_INLINE I mean_of_lacking(I half_low) {
+    return kLowShift == 4 ? half_low : Simd::template shift_right_signed<1>(half_low);
   }
   // Of the sum over both planes.
   MERRITT_INLINE F scale(const typename T::Head& head, int i) {
