@@ -13,6 +13,8 @@
 
 namespace {
 
+constexpr RowConfigs kConfigs;
+
 // Groups [g0, g1) times the first `rows` of m rows.
 template <class T>
 void gemm_codes(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t rows,

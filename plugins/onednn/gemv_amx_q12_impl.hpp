@@ -28,7 +28,6 @@ struct RowConfigs {
     for (uint32_t rows = 1; rows <= kBand; ++rows) of[rows] = row_config(static_cast<int>(rows));
   }
 };
-constexpr RowConfigs kConfigs;
 
 // Asks memory for weights while others are multiplied. The next group of the same task: into the second cache, a
 // quarter of it in each of four streams, since a core gets more from memory in four than in one. The first group, which
