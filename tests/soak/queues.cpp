@@ -125,8 +125,11 @@ void Listener::on_completion(void* self, const merritt_completion* completion) {
   if (ticket == nullptr) {
     report.fail("a callback came for a request that was destroyed, or has ended");
   } else if (tell(report, *ticket, *completion)) {
-    destroy_ended(*listener.world, *ticket);
-    listener.listed.remove(*ticket);
+    const bool is_end = completion->kind == MERRITT_EVENT_END;
+    if (is_end) destroy_ended(*listener.world, *ticket);
+    // Another thread may have destroyed it while this call was on its way, which is the last then; or its session has,
+    // and all it has said is still told.
+    if (is_end || ticket->destroyed()) listener.listed.remove(*ticket);
   } else if (!ticket->tenant().exact && listener.random.one_in(20)) {
     // Where its session was destroyed first, what ended it may still be told.
     if (ticket->abandon(listener.world->orphan(ticket->tenant()))) listener.listed.remove(*ticket);

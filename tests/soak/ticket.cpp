@@ -130,6 +130,7 @@ bool Ticket::abandon(Codes allowed) {
   test::Error error;
   const int32_t code = merritt_request_destroy(handle_, error);
   report_.check(Verb::kRequestDestroy, code, allowed, error);
+  destroyed_ = code == MERRITT_OK;
   lose();
   return code == MERRITT_OK;
 }

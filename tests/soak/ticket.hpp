@@ -44,6 +44,7 @@ class Ticket {
   void lose();
   // Destroys the request before its end: then it is lost. False: it had been destroyed with its session.
   bool abandon(Codes allowed);
+  bool destroyed() const { return destroyed_.load(); }  // by itself: nothing comes of it any more
 
   uint64_t events() const { return events_.load(); }  // told so far
   bool settled() const { return settled_.load(); }
@@ -65,7 +66,7 @@ class Ticket {
   uint32_t tokens_ = 0, choice_ends_ = 0;
   int32_t code_ = MERRITT_OK;
   std::atomic<uint64_t> events_{0};
-  std::atomic<bool> settled_{false}, lost_{false}, orphan_{false};
+  std::atomic<bool> settled_{false}, lost_{false}, orphan_{false}, destroyed_{false};
 };
 
 }  // namespace merritt::soak
