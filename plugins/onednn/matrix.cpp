@@ -20,9 +20,11 @@ Runner::Work Runner::matrix_work(const MatrixOp& op) const noexcept {
   work.tasks = work.prompt_tasks;
   if (rows.n > rows.n_prompt) {
     // Long enough to stream, short enough that the last one to finish is not waited for. Where rows are enough to be
-    // multiplied in tiles, what comes before the first product of a task takes longer.
+    // multiplied in tiles, what comes before the first product of a task takes longer. Without tiles longer tasks were
+    // not measured.
     constexpr uint32_t kManyRows = 5;
-    const uint64_t stream_bytes = rows.n - rows.n_prompt < kManyRows ? 512u << 10 : 2048u << 10;
+    const bool many = rows.n - rows.n_prompt >= kManyRows;
+    const uint64_t stream_bytes = !model_->in_tiles() ? 128u << 10 : many ? 2048u << 10 : 512u << 10;
     const uint64_t fair = std::max<uint64_t>(1, w.groups / (static_cast<uint64_t>(host_->n_workers()) * 2));
     work.chunk = std::clamp<uint64_t>(stream_bytes / w.group_bytes, 1, fair);
     // In fours, which some kernels read at once, where that leaves every worker its share.

@@ -16,6 +16,7 @@ using nlohmann::json;
 
 constexpr size_t kFileBytesMax = size_t{1} << 20;
 constexpr size_t kTenantsMax = 256;
+constexpr size_t kNameBytesMax = 63;
 constexpr uint64_t kIdleTenantsMax = 10'000;
 constexpr double kBucketsMax = 10'000;
 constexpr uint32_t kTokensMax = 1u << 24;
@@ -113,7 +114,7 @@ TenantLoad parse_tenant(const json& object, const std::string& where, const std:
   copies = fields.whole("copies", 1, 1, kTenantsMax);
   load.as = parse_as(fields, earlier);
   load.name = fields.text("name", "");
-  if (load.name.empty() || load.name.size() > 63) {
+  if (load.name.empty() || load.name.size() > kNameBytesMax) {
     fields.fail("name", load.name.empty() ? "missing" : "longer than 63 bytes", "a short name for each tenant");
   }
   constexpr const char* kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -179,6 +180,9 @@ LoadSpec parse_load(const std::string& text, const std::string& file) {
     const bool own = load.as == spec.tenants.size();
     for (uint64_t copy = 1; copy <= copies; ++copy) {
       if (copies > 1) load.name = name + std::to_string(copy);
+      if (load.name.size() > kNameBytesMax) {
+        throw with_fix(where + ".name: with the number of a copy longer than 63 bytes", "a shorter name", kExitUsage);
+      }
       if (own) load.as = spec.tenants.size();
       if (!names.insert(load.name).second) {
         throw with_fix(where + ".name: another tenant has it", "a name of its own for each", kExitUsage);
