@@ -85,11 +85,10 @@ def prune(recipe: dict, source: pathlib.Path) -> None:
     if not rules:
         return
     pattern = re.compile(rules["regex"])
-    keep = set(rules["keep"])
     removed = 0
     for path in sorted((source / rules["under"]).rglob("*.cpp")):
         name = path.relative_to(source / rules["under"]).as_posix()
-        if pattern.search(name) and name not in keep:
+        if pattern.search(name):
             path.unlink()
             removed += 1
     if removed < rules["at_least"]:
