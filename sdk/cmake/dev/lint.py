@@ -141,7 +141,7 @@ def check_tidy(totals: Totals) -> None:
 
     def one(unit: tuple[pathlib.Path, str]) -> tuple[pathlib.Path, str]:
         source, digest = unit
-        words = ["nice", tool, "--quiet", "-p", str(database), "--extra-arg=-Wno-everything", str(source)]
+        words = ["nice", tool, "--quiet", "-p", str(database), str(source)]
         done = subprocess.run(words, cwd=util.ROOT, capture_output=True, text=True)
         if done.returncode == 0:
             (cache / digest).touch()
