@@ -17,7 +17,7 @@ void take(py::dict& from, const char* key, T& into) {
 }
 
 // The keys are the fields of merritt_request_options; one that is left over is a caller's slip.
-RequestOptions options_of(py::dict from) {
+RequestOptions request_options(py::dict from) {
   RequestOptions options;
   take(from, "text", options.text);
   take(from, "tokens", options.tokens);
@@ -92,7 +92,7 @@ py::dict stats(PyRequest& request) {
 void bind_request(py::module_& module) {
   py::class_<PyRequest>(module, "Request", py::module_local())
       .def(py::init([](PySession& session, const py::dict& options) {
-             const RequestOptions request = options_of(py::cast<py::dict>(options.attr("copy")()));
+             const RequestOptions request = request_options(py::cast<py::dict>(options.attr("copy")()));
              return PyRequest(without_gil([&] { return session.get().submit(request); }));
            }),
            py::arg("session"), py::arg("options"))

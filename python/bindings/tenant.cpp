@@ -9,7 +9,7 @@ void take(const py::dict& limits, const char* name, T& field) {
   if (limits.contains(name)) field = limits[name].cast<T>();
 }
 
-TenantOptions options_of(const py::dict& limits) {
+TenantOptions tenant_options(const py::dict& limits) {
   TenantOptions options;
   take(limits, "sequences_max", options.sequences_max);
   take(limits, "queue_max", options.queue_max);
@@ -36,7 +36,7 @@ TenantOptions options_of(const py::dict& limits) {
 }
 
 PyTenant create(PyEngine& engine, const std::string& name, const py::dict& limits) {
-  const TenantOptions options = options_of(limits);
+  const TenantOptions options = tenant_options(limits);
   return PyTenant(without_gil([&] { return engine.get().tenant(name, options); }));
 }
 
@@ -65,7 +65,7 @@ py::dict limits_of(PyTenant& tenant) {
 }
 
 void set_limits(PyTenant& tenant, const py::dict& limits) {
-  const TenantOptions options = options_of(limits);
+  const TenantOptions options = tenant_options(limits);
   without_gil([&] { return tenant.get().set_limits(options); });
 }
 
