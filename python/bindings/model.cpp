@@ -41,7 +41,7 @@ class ProgressWatch {
 
 PyModel load(PyEngine& engine, const std::string& path, const std::string& backend, uint32_t kv_type,
              uint32_t context_max, uint32_t sequences_max, uint32_t step_tokens_max, uint32_t page_tokens,
-             uint64_t kv_bytes, const std::string& pack_cache, py::object progress) {
+             uint64_t kv_bytes, const std::string& pack_cache, PyTenant* tenant, py::object progress) {
   ProgressWatch watch(std::move(progress));
   ModelOptions options;
   options.backend = backend;
@@ -52,6 +52,7 @@ PyModel load(PyEngine& engine, const std::string& path, const std::string& backe
   options.page_tokens = page_tokens;
   options.kv_bytes = kv_bytes;
   options.pack_cache = pack_cache;
+  if (tenant != nullptr) options.tenant = tenant->get().capi();
   options.progress = [&](float fraction) { return watch.report(fraction); };
   auto loaded = [&] {
     const py::gil_scoped_release released;
@@ -130,7 +131,7 @@ void bind_model(py::module_& module) {
   py::class_<PyModel>(module, "Model", py::module_local())
       .def(py::init(&load), py::arg("engine"), py::arg("path"), py::kw_only(), py::arg("backend"), py::arg("kv_type"),
            py::arg("context_max"), py::arg("sequences_max"), py::arg("step_tokens_max"), py::arg("page_tokens"),
-           py::arg("kv_bytes"), py::arg("pack_cache"), py::arg("progress"))
+           py::arg("kv_bytes"), py::arg("pack_cache"), py::arg("tenant"), py::arg("progress"))
       .def("info", &info)
       .def("tokenize", &tokenize, py::arg("text"), py::arg("flags"))
       .def("detokenize", &detokenize, py::arg("tokens"), py::arg("flags"))

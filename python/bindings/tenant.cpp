@@ -28,6 +28,7 @@ TenantOptions tenant_options(const py::dict& limits) {
   take(limits, "template_steps_max", options.template_steps_max);
   take(limits, "template_bytes_max", options.template_bytes_max);
   take(limits, "prefix_bytes_max", options.prefix_bytes_max);
+  take(limits, "model_bytes_max", options.model_bytes_max);
   take(limits, "publishes", options.publishes);
   if (limits.contains("models")) {
     for (const py::handle model : limits["models"]) options.models.push_back(model.cast<PyModel&>().get().capi());
@@ -60,6 +61,7 @@ py::dict limits_of(PyTenant& tenant) {
   out["template_steps_max"] = limits.template_steps_max;
   out["template_bytes_max"] = limits.template_bytes_max;
   out["prefix_bytes_max"] = limits.prefix_bytes_max;
+  out["model_bytes_max"] = limits.model_bytes_max;
   out["publishes"] = limits.publishes;
   return out;
 }
@@ -97,6 +99,9 @@ py::dict usage(PyTenant& tenant) {
   out["kv_byte_seconds"] = usage.kv_byte_seconds;
   out["compute_ns"] = usage.compute_ns;
   out["template_steps"] = usage.template_steps;
+  out["model_bytes"] = usage.model_bytes;
+  out["model_loads"] = usage.model_loads;
+  out["model_load_ns"] = usage.model_load_ns;
   out["refusals_by_cause"] = named(kCauses, usage.refusals_by_cause);
   out["finished"] = named(kReasons, usage.finished);
   return out;

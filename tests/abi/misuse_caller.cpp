@@ -204,6 +204,7 @@ int32_t MisuseCaller::load_model(merritt_engine engine, merritt_error** error, b
   if (wrongly && one_in(8)) options.context_max = draw();
   if (wrongly && one_in(8)) options.kv_type = draw();
   if (wrongly && one_in(16)) options.kv_bytes = 1;
+  if (wrongly && one_in(2)) options.tenant = static_cast<merritt_tenant>(pick_beside(engine, HandleKind::kTenant));
   if (wrongly && one_in(8)) options.progress = [](void*, float) -> int32_t { return 1; };
   const std::string path = wrongly && one_in(4) ? "/nonexistent.gguf" : world_.model();
   merritt_model model = nullptr;
@@ -312,6 +313,7 @@ int32_t MisuseCaller::tenant_verb(Verb verb, merritt_error** error) {
       options.kv_bytes_max = one_in(16) ? draw() : 0;
       options.output_max = one_in(8) ? draw() % 8 : 0;
       options.prefix_bytes_max = one_in(3) ? draw() : 0;
+      options.model_bytes_max = one_in(2) ? draw() : 0;
       options.flags = one_in(32) ? draw() : one_in(4) ? 0 : MERRITT_TENANT_PUBLISHES;
       options.models = one_in(16) ? &model : nullptr;
       options.n_models = one_in(16) ? draw() % 2 : options.models != nullptr;

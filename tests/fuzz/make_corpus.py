@@ -73,7 +73,7 @@ def write_templates(folder: pathlib.Path, per_file: int = 12) -> None:
         (folder / f"goldens_{i // per_file:02d}.jinja").write_bytes("\n".join(texts[i:i + per_file]).encode())
 
 
-def journal(counters: int = 28) -> bytes:
+def journal(counters: int = 30) -> bytes:
     """Two records, of one tenant and of two; the layout is in sdk/src/tenant/journal_format.hpp."""
     head = b"MRTUSAGE" + struct.pack("<IIQ", 1, counters, 0)
     file = head + struct.pack("<II", zlib.crc32(head), 0)

@@ -56,6 +56,23 @@ def test_beginnings_of_prompts_are_run_once(engine: merritt.Engine, model: merri
         assert found.text() == text and found.stats["cached_tokens"] == cached
 
 
+def test_a_model_of_its_own(engine: merritt.Engine, model: merritt.Model, model_path: pathlib.Path) -> None:
+    with engine.tenant("owner", model_bytes_max=1 << 30) as owner, engine.tenant("other") as other:
+        assert owner.limits["model_bytes_max"] == 1 << 30
+        with pytest.raises(merritt.PermissionDeniedError, match="model_bytes_max is 0"):
+            engine.load(model_path, tenant=other)
+        own = engine.load(model_path, context_max=128, tenant=owner)
+        usage = owner.usage
+        assert usage["model_bytes"] == own.info["weight_bytes"] + own.info["kv_bytes"]
+        assert usage["model_loads"] == 1 and usage["model_load_ns"] > 0
+        options = {"raw": True, "max_tokens": 4, "seed": 1}
+        assert owner.generate(own, "the", **options).text() == other.generate(model, "the", **options).text()
+        with pytest.raises(merritt.PermissionDeniedError, match="another tenant"):
+            other.session(own)
+    with pytest.raises(merritt.NotFoundError):
+        own.tokenize("x")
+
+
 def test_a_rate_says_when_to_come_back(engine: merritt.Engine, model: merritt.Model) -> None:
     with engine.tenant("rates", requests_per_second=1) as tenant:
         tenant.generate(model, "the", raw=True, max_tokens=1).text()

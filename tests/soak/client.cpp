@@ -50,6 +50,8 @@ void Client::act() {
     use_own_queue();
   } else if (draw < 94) {
     evaluate();
+  } else if (draw < 95 && random_.one_in(2)) {
+    use_own_model();
   } else if (draw < 95) {
     if ((session = any(true)) != nullptr && random_.one_in(2)) submit_again(*session);
   } else {
@@ -153,7 +155,29 @@ void Client::destroy(size_t index) {
 // tenant.
 void Client::evaluate() {
   const std::shared_ptr<TenantSlot> tenant = world_.any_tenant(random_);
+  if (tenant != nullptr && !tenant->exact) evaluate(*tenant, random_.any_of(world_.models()));
+}
+
+// A model of one tenant, which others may take along with their tenant at any moment.
+void Client::use_own_model() {
+  const std::shared_ptr<TenantSlot> tenant = world_.any_tenant(random_);
   if (tenant == nullptr || tenant->exact) return;
+  merritt_model model = nullptr;
+  test::Error error;
+  int32_t code = world_.load_model(tenant->handle, &model, error);
+  const Codes own = codes(MERRITT_QUOTA_EXCEEDED, MERRITT_OVERLOADED, MERRITT_PERMISSION_DENIED);
+  const Codes ended = tenant->lasting ? codes() : codes(MERRITT_CANCELLED);
+  if (!report_.check(Verb::kModel, code, world_.orphan(*tenant) | own | ended, error)) {
+    Use use;
+    use.refusals = {0, 1};
+    return tenant->books.add(use);
+  }
+  if (!random_.one_in(4)) evaluate(*tenant, model);
+  code = merritt_model_destroy(model, error);
+  report_.check(Verb::kModel, code, world_.orphan(*tenant), error);
+}
+
+void Client::evaluate(TenantSlot& tenant, merritt_model model) {
   const uint32_t count = random_.between(1, 24);
   std::vector<int32_t> tokens(count);
   for (int32_t& token : tokens) token = static_cast<int32_t>(random_.below(world_.info().vocabulary));
@@ -163,12 +187,12 @@ void Client::evaluate() {
   options.flags = random_.one_in(2) ? MERRITT_EVAL_DECODE : 0;
   options.deadline_ms = random_.one_in(3) ? random_.between(1, 100) : 0;
   test::Error error;
-  const int32_t code = merritt_model_eval(random_.any_of(world_.models()), tenant->handle, tokens.data(), count,
-                                          &options, logits.data(), logits.size(), error);
+  const int32_t code =
+      merritt_model_eval(model, tenant.handle, tokens.data(), count, &options, logits.data(), logits.size(), error);
   const Codes own = codes(MERRITT_QUOTA_EXCEEDED, MERRITT_OVERLOADED, MERRITT_PERMISSION_DENIED, MERRITT_CANCELLED,
                           MERRITT_DEADLINE_EXCEEDED);
   Use use;
-  if (report_.check(Verb::kEval, code, world_.orphan(*tenant) | own, error)) {
+  if (report_.check(Verb::kEval, code, world_.orphan(tenant) | own, error)) {
     use.requests = use.finished[0] = Range::exactly(1);
     use.prompt_tokens = Range::exactly(count);
   } else {
@@ -176,7 +200,7 @@ void Client::evaluate() {
     use.prompt_tokens = {0, count};
     for (Range& reason : use.finished) reason = {0, 1};
   }
-  tenant->books.add(use);
+  tenant.books.add(use);
 }
 
 void Client::finish() {

@@ -42,6 +42,8 @@ class Client {
   void publish(Session& session);
   void destroy(size_t index);
   void evaluate();
+  void evaluate(TenantSlot& tenant, merritt_model model);
+  void use_own_model();
   // ---- client_requests.cpp
   std::shared_ptr<Ticket> submit(Session& session);
   void submit_and_hand_over(Session& session);

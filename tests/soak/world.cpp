@@ -76,16 +76,11 @@ bool World::load_models(const Settings& settings) {
   int32_t code = merritt_engine_stats_get(engine_, &stats, error);
   if (!report_.check(Verb::kStats, code, codes(), error)) return false;
   memory_bytes_before_ = stats.memory_bytes;
-  merritt_model_options options{};
-  options.struct_size = sizeof(options);
-  options.context_max = kContext;
-  options.page_tokens = kPageTokens;
-  options.sequences_max = kSequences;
-  options.step_tokens_max = 64;
+  model_path_ = settings.model;
   std::vector<merritt_model> loaded;
   for (uint32_t m = 0; m < kModels; ++m) {
     merritt_model model = nullptr;
-    code = merritt_model_load(engine_, settings.model.data(), settings.model.size(), &options, &model, error);
+    code = load_model(nullptr, &model, error);
     if (!report_.check(Verb::kModel, code, codes(), error)) return false;
     loaded.push_back(model);
   }
@@ -94,6 +89,17 @@ bool World::load_models(const Settings& settings) {
   if (!report_.check(Verb::kModel, code, codes(), error)) return false;
   models_ = std::move(loaded);
   return true;
+}
+
+int32_t World::load_model(merritt_tenant tenant, merritt_model* model, merritt_error** error) const {
+  merritt_model_options options{};
+  options.struct_size = sizeof(options);
+  options.context_max = kContext;
+  options.page_tokens = kPageTokens;
+  options.sequences_max = kSequences;
+  options.step_tokens_max = 64;
+  options.tenant = tenant;
+  return merritt_model_load(engine_, model_path_.data(), model_path_.size(), &options, model, error);
 }
 
 // ---- Tenants
@@ -120,6 +126,7 @@ merritt_tenant_options World::random_limits(Random& random, bool exact) const {
   options.output_max = maybe(8, 64);
   options.deadline_ms_default = maybe(50, 2'000);
   options.flags = random.one_in(2) ? MERRITT_TENANT_PUBLISHES : 0;
+  if (!exact && random.one_in(2)) options.model_bytes_max = uint64_t{1} << 30;
   // A list of one: sessions on the other model are refused.
   if (!exact && random.one_in(4)) {
     options.models = models_.data();

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "tests/soak/random.hpp"
@@ -42,6 +43,9 @@ class World {
   Ending ending() const { return ending_; }
   const std::vector<merritt_model>& models() const { return models_; }
   const merritt_model_info& info() const { return info_; }  // of both, which are the same
+
+  // All models are of one file, with the same options.
+  int32_t load_model(merritt_tenant tenant, merritt_model* model, merritt_error** error) const;
 
   // What every call may answer at this moment, beside its own.
   Codes late() const { return late_.load(); }
@@ -92,6 +96,7 @@ class World {
   std::atomic<bool> stopping_{false};
   merritt_engine engine_ = nullptr;
   bool destroyed_ = false;
+  std::string model_path_;
   std::vector<merritt_model> models_;
   merritt_model_info info_{};
   uint64_t memory_bytes_before_ = 0;

@@ -44,12 +44,18 @@ typedef struct merritt_model_options {
     size_t pack_cache_length;
     const uint8_t *pack_cache_key;  /* the key packs are checked under; NULL = that of the file "key", made there */
     size_t pack_cache_key_length;   /* 32, or 0 */
+    /* The tenant for which the model is loaded; NULL = the host's own, for every tenant. A tenant's model is its alone:
+     * its bytes count towards the tenant's model_bytes_max, the load is one of its requests per second, and the model is
+     * destroyed with it. Since 0.2. */
+    merritt_tenant tenant;
 } merritt_model_options;
 
 /* Effect: reads a GGUF file with pread (it is never mapped), compiles it on a backend and makes its KV pool. The engine
  * must have a backend loaded. Blocks; other threads go on. Errors: NOT_FOUND, CORRUPT (says which field), UNSUPPORTED (an
- * architecture, tensor type or option nobody offers, by name), OUT_OF_MEMORY (with both numbers), CANCELLED, BACKEND,
- * PERMISSION_DENIED (the pack cache's directory or key is not this user's alone). Since 0.1. */
+ * architecture, tensor type or option nobody offers, by name), OUT_OF_MEMORY (with both numbers), CANCELLED (by progress,
+ * or because the tenant or the engine is being destroyed), BACKEND, PERMISSION_DENIED (the pack cache's directory or key
+ * is not this user's alone, or the tenant may load no models), QUOTA_EXCEEDED (the tenant's limits, with both numbers),
+ * OVERLOADED (too many loads for tenants at once; the error says when to try again). Since 0.1. */
 MERRITT_API int32_t merritt_model_load(merritt_engine engine, const char *path, size_t path_length,
                                        const merritt_model_options *options, merritt_model *out, merritt_error **error);
 /* Effect: ends the model's sessions and returns every byte. Errors: NOT_FOUND. Since 0.1. */

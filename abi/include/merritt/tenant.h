@@ -46,6 +46,8 @@ typedef struct merritt_tenant_options {
                                    prompt of this tenant that begins alike, in an empty session, does not run the
                                    beginning again, and its output has the same bits. Within kv_bytes_max; the ones used
                                    least lately give way to requests. 0 = none */
+    uint64_t model_bytes_max;   /* weights and KV pools of models loaded for it, see merritt_model_options; one load at a
+                                   time. 0 = none may be loaded */
 } merritt_tenant_options;
 
 #define MERRITT_TENANT_PUBLISHES 1 /* merritt_session_publish may be called on its sessions */
@@ -56,8 +58,9 @@ typedef struct merritt_tenant_options {
 MERRITT_API int32_t merritt_tenant_create(merritt_engine engine, const char *name, size_t name_length,
                                           const merritt_tenant_options *options, merritt_tenant *out,
                                           merritt_error **error);
-/* Effect: cancels the tenant's requests and ends its sessions; its KV pages are zeroed, what it published when the last
- * session that began with it lets go of it. Errors: NOT_FOUND. Since 0.1. */
+/* Effect: cancels the tenant's requests and loads, ends its sessions and destroys the models that were loaded for it; its
+ * KV pages are zeroed, what it published when the last session that began with it lets go of it. Errors: NOT_FOUND.
+ * Since 0.1. */
 MERRITT_API int32_t merritt_tenant_destroy(merritt_tenant tenant, merritt_error **error);
 
 /* Effect: replaces all limits of a tenant, those left 0 by their defaults: to change one, get them, change it, set them.
@@ -108,6 +111,9 @@ typedef struct merritt_tenant_usage {
     uint64_t template_steps;    /* of rendering conversations */
     uint64_t refusals_by_cause[16]; /* by MERRITT_REFUSED_* */
     uint64_t finished[8];       /* requests ended, by MERRITT_FINISH_*; 0 = evaluations that were done */
+    uint64_t model_bytes;       /* of models loaded for it, held now */
+    uint64_t model_loads;       /* done */
+    uint64_t model_load_ns;     /* of all of them, also of those that failed */
 } merritt_tenant_usage;
 /* Fills *out up to out->struct_size. Since 0.1. */
 MERRITT_API int32_t merritt_tenant_usage_get(merritt_tenant tenant, merritt_tenant_usage *out, merritt_error **error);

@@ -55,6 +55,7 @@ class Model:
         page_tokens: int,
         kv_bytes: int,
         pack_cache: str,
+        tenant: Optional[Tenant],
         progress: Optional[Callable[[float], None]],
     ) -> None: ...
     def info(self) -> dict[str, Any]: ...

@@ -101,12 +101,16 @@ class Engine(Handle):
         kv_type: str = "default",
         kv_bytes: int = 0,
         pack_cache: StrPath | None = None,
+        tenant: Tenant | None = None,
         progress: bool | None = None,
     ) -> Model:
         """Reads and compiles a GGUF file. Zeros are defaults; progress None shows a bar when somebody can see it.
 
         pack_cache is an absolute folder of this user alone: the weights are kept there as the backend packs them, and the
         next load of the same file reads them back, checked. None keeps nothing.
+
+        tenant: whose model it is, within its model_bytes_max; nobody else may use it, and it ends with the tenant. None:
+        every tenant's.
         """
         if kv_type not in KV_TYPES:
             raise ValueError(f"kv_type is {kv_type!r}; one of {', '.join(KV_TYPES)}")
@@ -123,6 +127,7 @@ class Engine(Handle):
                 page_tokens=page_tokens,
                 kv_bytes=kv_bytes,
                 pack_cache="" if pack_cache is None else os.fspath(pack_cache),
+                tenant=None if tenant is None else tenant._core,
                 progress=bar.report,
             )
         finally:

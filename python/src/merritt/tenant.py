@@ -26,7 +26,8 @@ class Limits(TypedDict, total=False):
     its KV caches, what is kept for it, and what it may borrow above the ceiling. weight (1): its part of a busy engine.
     deadline_ms_default: of a request that names none. template_steps_max, template_bytes_max: of rendering one
     conversation. prefix_bytes_max (0): KV bytes of prompts that are kept in each model for prompts that begin alike;
-    publishes (False): Session.publish may be called on its sessions. models: those it may use; empty = every one.
+    model_bytes_max (0): weights and KV pools of models loaded for it (Engine.load). publishes (False): Session.publish
+    may be called on its sessions. models: those it may use; empty = every one.
     """
 
     sequences_max: int
@@ -46,6 +47,7 @@ class Limits(TypedDict, total=False):
     template_steps_max: int
     template_bytes_max: int
     prefix_bytes_max: int
+    model_bytes_max: int
     publishes: bool
     models: Iterable[Model]
 
@@ -100,7 +102,7 @@ class Tenant(Handle):
         self._models = models
 
     def close(self) -> None:
-        """Cancels the tenant's requests and ends its sessions."""
+        """Cancels the tenant's requests and ends its sessions and the models that were loaded for it."""
         self._core.close()
 
     def __repr__(self) -> str:

@@ -30,6 +30,7 @@ struct ModelOptions {
   std::function<bool(float)> progress{};  // false cancels the load; must not throw
   std::string pack_cache{};               // absolute directory for packed weights; empty = none are kept
   std::vector<uint8_t> pack_cache_key{};  // 32 bytes; empty = the key of that directory
+  merritt_tenant tenant = nullptr;        // Tenant::capi() of whose it will be; null = every tenant's
 };
 
 struct Message {
@@ -71,6 +72,7 @@ class Model : public detail::Handle<merritt_model, merritt_model_destroy> {
     raw.pack_cache_length = options.pack_cache.size();
     raw.pack_cache_key = options.pack_cache_key.empty() ? nullptr : options.pack_cache_key.data();
     raw.pack_cache_key_length = options.pack_cache_key.size();
+    raw.tenant = options.tenant;
     Model model;
     auto made = detail::call(
         [&](merritt_error** e) { return merritt_model_load(engine, path.data(), path.size(), &raw, &model.raw_, e); });

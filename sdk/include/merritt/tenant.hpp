@@ -37,6 +37,7 @@ struct TenantOptions {
   uint64_t template_steps_max = 0;      // 0 = 4000000
   uint64_t template_bytes_max = 0;      // 0 = 64 MiB
   uint64_t prefix_bytes_max = 0;        // KV of prompts kept for those that begin alike, in each model; 0 = none
+  uint64_t model_bytes_max = 0;         // of models loaded for it (ModelOptions::tenant); 0 = none may be
   bool publishes = false;               // Session::publish may be called on its sessions
   std::vector<merritt_model> models{};  // Model::capi() of those it may use; empty = every one
 };
@@ -115,6 +116,7 @@ class Tenant : public detail::Handle<merritt_tenant, merritt_tenant_destroy> {
     raw.template_steps_max = options.template_steps_max;
     raw.template_bytes_max = options.template_bytes_max;
     raw.prefix_bytes_max = options.prefix_bytes_max;
+    raw.model_bytes_max = options.model_bytes_max;
     raw.flags = options.publishes ? MERRITT_TENANT_PUBLISHES : 0;
     raw.models = options.models.data();
     raw.n_models = static_cast<uint32_t>(options.models.size());
@@ -139,6 +141,7 @@ class Tenant : public detail::Handle<merritt_tenant, merritt_tenant_destroy> {
     options.template_steps_max = raw.template_steps_max;
     options.template_bytes_max = raw.template_bytes_max;
     options.prefix_bytes_max = raw.prefix_bytes_max;
+    options.model_bytes_max = raw.model_bytes_max;
     options.publishes = (raw.flags & MERRITT_TENANT_PUBLISHES) != 0;
     return options;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/convert.hpp"
+#include "api/end_model.hpp"
 #include "api/lookup.hpp"
 #include "base/limits.hpp"
 
@@ -50,6 +51,7 @@ Result<tenant::TenantLimits> read_limits(const EnginePin& pin, const merritt_ten
   out.template_steps_max = own.template_steps_max;
   out.template_bytes_max = own.template_bytes_max;
   out.prefix_bytes_max = own.prefix_bytes_max;
+  out.model_bytes_max = own.model_bytes_max;
   out.publishes = (own.flags & MERRITT_TENANT_PUBLISHES) != 0;
   MERRITT_CHECK(read_models(pin, own, out));
   return out;
@@ -74,6 +76,7 @@ merritt_tenant_options limits_info(const tenant::TenantLimits& limits) {
   info.template_steps_max = limits.template_steps_max;
   info.template_bytes_max = limits.template_bytes_max;
   info.prefix_bytes_max = limits.prefix_bytes_max;
+  info.model_bytes_max = limits.model_bytes_max;
   info.flags = limits.publishes ? MERRITT_TENANT_PUBLISHES : 0;
   info.n_models = static_cast<uint32_t>(limits.models.size());
   return info;
@@ -99,6 +102,9 @@ merritt_tenant_usage usage_info(const tenant::TenantUsage& usage) {
   info.kv_byte_seconds = count_of(usage, tenant::Counter::kKvByteSeconds);
   info.compute_ns = count_of(usage, tenant::Counter::kComputeNs);
   info.template_steps = count_of(usage, tenant::Counter::kTemplateSteps);
+  info.model_bytes = usage.model_bytes;
+  info.model_loads = count_of(usage, tenant::Counter::kModelLoads);
+  info.model_load_ns = count_of(usage, tenant::Counter::kModelLoadNs);
   const auto counts = usage.counts.begin();
   static_assert(tenant::kRefusals <= 16 && tenant::kFinishes <= 8);
   std::copy_n(counts + tenant::index_of(tenant::Counter::kRefused), tenant::kRefusals, info.refusals_by_cause);
@@ -136,7 +142,12 @@ int32_t merritt_tenant_destroy(merritt_tenant handle, merritt_error** error) {
       for (const auto& session : handles.all_of<engine::Session>(Kind::kSession, of_it)) {
         MERRITT_CHECK(found.engine().close_session(session));
       }
+      const auto loaded_for_it = [&](engine::Model& m) { return m.charge.tenant() == found.object; };
+      for (const auto& model : handles.all_of<engine::Model>(Kind::kModel, loaded_for_it)) {
+        MERRITT_CHECK(end_model(found.pin, model));
+      }
       MERRITT_CHECK(found.engine().close_tenant(found.object));
+      handles.remove_if<engine::Model>(Kind::kModel, loaded_for_it);
       handles.remove_if<RequestObject>(Kind::kRequest, [&](RequestObject& r) { return of_it(*r.request->session); });
       handles.remove_if<engine::Session>(Kind::kSession, of_it);
       return {};

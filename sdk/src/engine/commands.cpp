@@ -214,6 +214,7 @@ Status Engine::attach_model(const std::shared_ptr<Model>& model) {
                                            " models, as many as it may: destroy one first");
     }
     models_.push_back(model);
+    count_pool(*model, /*there=*/true);
     return {};
   });
 }

@@ -63,6 +63,7 @@ struct ModelLoadOptions {
   std::string pack_cache;                                     // directory of packed weights; empty = none are kept
   std::shared_ptr<const secret::SecretBytes> pack_cache_key;  // null = that of the directory
   std::function<bool(float)> progress;                        // true = cancel
+  std::shared_ptr<tenant::Tenant> tenant;                     // on whose account; null = the operator's
 };
 
 enum class UsageFormat : uint32_t { kJsonLines = 0, kPrometheus = 1 };
@@ -101,6 +102,8 @@ class Engine {
   Result<std::shared_ptr<backend::Device>> backend_at(uint32_t index) const;
 
   // ---- models (engine/load_model.cpp)
+  // For a tenant: admitted before the file is opened, and cancelled when the tenant is destroyed. The model is that
+  // tenant's alone.
   Result<std::shared_ptr<Model>> load_model(ModelLoadOptions options);
   Status unload_model(const std::shared_ptr<Model>& model);
 
@@ -153,6 +156,7 @@ class Engine {
 
   Engine() = default;
   uint64_t kv_capacity() const;
+  void count_pool(const Model& model, bool there);
   bool on_step_thread() const { return step_thread_id_.load() == std::this_thread::get_id(); }
   // The devices of the backend called `id`, or all in the order of preference.
   Result<std::vector<std::shared_ptr<backend::Device>>> devices_for(const std::string& id) const;
@@ -166,6 +170,8 @@ class Engine {
   // Runs `command` on the step thread and waits for it; runs it here when the step thread is not there (any more).
   Status call(std::function<Status()> command);
   void run_posted(std::vector<Command>& commands) noexcept;
+  Result<std::shared_ptr<Model>> load_for_tenant(ModelLoadOptions options);
+  Result<std::shared_ptr<Model>> make_model(ModelLoadOptions options, tenant::ModelCharge charge);
   Status attach_model(const std::shared_ptr<Model>& model);
   void count_tenants();
   Status check_not_draining() const;
@@ -280,7 +286,9 @@ class Engine {
 
   tenant::Registry tenants_;
   std::atomic<uint64_t> next_model_id_{1};
-  mutable std::mutex journal_mutex_;  // guards journal_
+  std::atomic<uint32_t> tenant_loads_{0};  // models that are being loaded for tenants
+  std::atomic<uint64_t> tenant_pools_{0};  // bytes of the KV pools that are one tenant's alone
+  mutable std::mutex journal_mutex_;       // guards journal_
   std::shared_ptr<tenant::Journal> journal_;
   std::atomic<bool> journal_taken_{false};
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/checked.hpp"
 #include "base/limits.hpp"
 #include "engine/engine.hpp"
 #include "model/vocabulary.hpp"
@@ -13,6 +14,9 @@ namespace {
 
 constexpr uint32_t kContextDefault = 4096;
 constexpr uint32_t kDraftRows = 16;  // decoding rows up to which drafts fill a step
+
+// Loading takes cores and memory bandwidth from everybody's steps, so tenants together may do little of it at once.
+constexpr uint32_t kTenantLoadsMax = 4, kRetryMs = 1000;
 
 Status check_options(CompileOptions& options, const model::ModelInfo& info) {
   if (options.context_max == 0) options.context_max = std::min(info.context_length, kContextDefault);
@@ -62,11 +66,45 @@ Status attach_chat_template(Model& model, const std::string& source) {
 Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   MERRITT_CHECK(check_not_draining());
   options.progress = services_->callbacks.progress(std::move(options.progress));
+  return options.tenant == nullptr ? make_model(std::move(options), {}) : load_for_tenant(std::move(options));
+}
+
+Result<std::shared_ptr<Model>> Engine::load_for_tenant(ModelLoadOptions options) {
+  const std::shared_ptr<tenant::Tenant> tenant = options.tenant;
+  struct Slot {
+    std::atomic<uint32_t>& taken;
+    const uint32_t before = taken.fetch_add(1);
+    ~Slot() { taken.fetch_sub(1); }
+  };
+  const Slot slot{tenant_loads_};
+  if (slot.before >= kTenantLoadsMax) {
+    return tenant->refuse(
+        tenant::Refusal::kOverload,
+        Status(Code::kOverloaded,
+               std::to_string(slot.before) + " models are being loaded for tenants, as many as may be", Blast::kRequest,
+               kRetryMs));
+  }
+  const uint64_t begun = now_ns();
+  MERRITT_TRY(tenant::ModelCharge charge, tenant->admit_load(begun));
+  options.progress = [tenant, host = std::move(options.progress)](float fraction) {
+    return tenant->closed() || (host != nullptr && host(fraction));
+  };
+  auto loaded = make_model(std::move(options), std::move(charge));
+  tenant->ledger().add(tenant::Counter::kModelLoadNs, now_ns() - begun);
+  if (loaded.ok()) tenant->ledger().add(tenant::Counter::kModelLoads, 1);
+  return loaded;
+}
+
+Result<std::shared_ptr<Model>> Engine::make_model(ModelLoadOptions options, tenant::ModelCharge charge) {
   MERRITT_TRY(auto devices, devices_for(options.backend));
   MERRITT_TRY(auto source, model::weights::open_file_source(options.path));
   auto model = std::make_shared<Model>();
   MERRITT_TRY(auto file, model::open_model(std::move(source)));
   model->file = std::make_unique<model::ModelFile>(std::move(file));
+  model->charge = std::move(charge);
+  // The size of the file stands for what it will take, so that what cannot fit costs nothing.
+  const uint64_t about = checked_add(model->file->info.file_bytes, options.compile.kv_bytes).value_or(UINT64_MAX);
+  MERRITT_CHECK(model->charge.hold(about));
   MERRITT_CHECK(check_options(options.compile, model->file->info));
   MERRITT_TRY(tokens::Vocabulary vocabulary, model::load_vocabulary(*model->file));
   const std::string chat_template = vocabulary.chat_template;
@@ -100,6 +138,8 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
     return std::move(refusal).with_context("memory_bytes_max of this engine is " + std::to_string(ledger_->budget()) +
                                            ", of which " + std::to_string(ledger_->held()) + " are taken");
   }
+  const uint64_t pool_bytes = model->compiled->kv_spec().pool_bytes;
+  MERRITT_CHECK(model->charge.hold(model->compiled->info().weight_bytes + pool_bytes));
   const std::vector<kv::GroupShape> shapes = model->compiled->group_shapes();
   MERRITT_TRY(model->cache, kv::Cache::make(shapes, *model->compiled));
   model->prefixes = std::make_unique<PrefixCache>(*model->cache);
@@ -108,6 +148,7 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   limits.sequences_max = options.compile.sequences_max;
   limits.rows_max = options.compile.rows_max;
   limits.draft_rows_max = kDraftRows;
+  limits.one_tenant = model->charge.tenant() != nullptr;
   model->scheduler = std::make_unique<scheduler::Scheduler>(limits, *model->cache, policy_);
   model->id = next_model_id_.fetch_add(1);
   model->context_max = options.compile.context_max;
@@ -115,6 +156,7 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
   model->file->release_metadata();
 
   MERRITT_CHECK(attach_model(model));
+  model->charge.loaded();
   return model;
 }
 
@@ -125,7 +167,7 @@ Status Engine::unload_model(const std::shared_ptr<Model>& model) {
   return call([this, &model]() -> Status {
     end_requests(*model, FinishReason::kCancelled, Status());
     model->prefixes->clear();  // here: the accounts that they are on are written by this thread only
-    std::erase(models_, model);
+    if (std::erase(models_, model) != 0) count_pool(*model, /*there=*/false);
     return {};
   });
 }

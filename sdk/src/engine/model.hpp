@@ -19,6 +19,7 @@
 #include "kv/cache.hpp"
 #include "model/model_file.hpp"
 #include "scheduler/scheduler.hpp"
+#include "tenant/model_charge.hpp"
 #include "tokens/chat_template.hpp"
 #include "tokens/tokenizer.hpp"
 
@@ -31,7 +32,8 @@ class Model {
   Model& operator=(const Model&) = delete;
 
   // Immutable after load.
-  uint64_t id = 0;  // in this engine; never used twice
+  tenant::ModelCharge charge;  // first, so that it goes last: the bytes are the tenant's until they are freed
+  uint64_t id = 0;             // in this engine; never used twice
   std::unique_ptr<model::ModelFile> file;
   std::unique_ptr<tokens::Tokenizer> tokenizer;
   std::unique_ptr<tokens::ChatTemplate> chat_template;  // null = none

@@ -35,7 +35,12 @@ Result<std::shared_ptr<Session>> Engine::open_session(std::shared_ptr<tenant::Te
                                                       std::shared_ptr<Model> model) {
   if (tenant->closed()) return Status(Code::kNotFound, "the tenant was destroyed");
   if (model->closed) return Status(Code::kNotFound, "the model was destroyed");
-  MERRITT_CHECK(tenant->check_model(model->id));
+  if (model->charge.tenant() == nullptr) {
+    MERRITT_CHECK(tenant->check_model(model->id));
+  } else if (model->charge.tenant() != tenant) {
+    return tenant->refuse(tenant::Refusal::kModel,
+                          Status(Code::kPermissionDenied, "this model was loaded for another tenant"));
+  }
   auto session = std::make_shared<Session>(std::move(tenant), std::move(model));
   session->tenant->session_opened();
   return session;

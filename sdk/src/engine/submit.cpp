@@ -90,7 +90,7 @@ Result<Admission> Engine::admit(const std::shared_ptr<Session>& session, tenant:
                                               std::to_string(model.sequences_max));
   }
   MERRITT_TRY(SessionClaim claim, SessionClaim::take(session));
-  demand.model = model.id;
+  if (model.charge.tenant() == nullptr) demand.model = model.id;  // else it is the tenant's own
   demand.context_max = model.context_max;
   MERRITT_TRY(const tenant::Grant grant, session->tenant->admit(demand, model.scheduler->load(), now_ns()));
   return Admission(std::move(claim), session->tenant, grant);

@@ -95,7 +95,7 @@ void Scheduler::start(State* state) {
 }
 
 bool Scheduler::over_sequences(const Lane& lane, uint32_t more) const {
-  if (kWithoutCeilings || policy_->tenants() < 2 || lane.n_running == 0) return false;
+  if (kWithoutCeilings || !shared() || lane.n_running == 0) return false;
   return lane.n_sequences + more > sequences_share_;
 }
 

@@ -51,7 +51,7 @@ kv::Reservation Scheduler::reservation_for(const State& state) const {
 // Without a ceiling of its own, one tenant of several takes three quarters of the pool, and of the sequences, at most;
 // its only request may be larger.
 bool Scheduler::over_share(const Lane& lane, kv::SequenceId sequence, uint64_t more_bytes, uint64_t back) const {
-  if (kWithoutCeilings || policy_->tenants() < 2 || lane.n_running == 0) return false;
+  if (kWithoutCeilings || !shared() || lane.n_running == 0) return false;
   const bool own_ceiling = lane.tenant->kv_account()->limit_bytes.load(std::memory_order_relaxed) != 0;
   const uint64_t claimed = cache_.claimed_by_owner(sequence);
   return !own_ceiling && claimed - std::min(claimed, back) + more_bytes > pool_share_;

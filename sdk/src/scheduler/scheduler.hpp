@@ -41,6 +41,7 @@ struct Limits {
   uint32_t prefill_chunk = 0;                     // tokens of one prompt in one step; 0 = step_tokens_max
   uint32_t draft_rows_max = 0;                    // decoding rows up to which drafts fill a step; 0 = no drafts
   uint32_t queue_max = limits::kRequestQueueMax;  // requests waiting
+  bool one_tenant = false;                        // all requests are one tenant's, which shares with nobody
   // So many tokens of past make a prompt token cost twice: attention grows with them. A step's budget counts that, so
   // that the late chunks of a long prompt are shorter and nobody's decoding is held up. 0 = all tokens cost the same.
   uint32_t past_doubles = 8192;
@@ -243,6 +244,7 @@ class Scheduler {
   enum class Among : uint32_t { kFirst = 0, kLast = 1 };  // of those with the same priority
   static void queue(State* state, Among among);
   void admit();
+  bool shared() const { return !limits_.one_tenant && policy_->tenants() >= 2; }
   bool over_sequences(const Lane& lane, uint32_t more) const;
   void look_at_own_limit(Lane& lane);
   void collect_candidates();

@@ -114,14 +114,18 @@ Tenant::Verdict Tenant::check_demand(const Demand& demand, const Load& load) con
   return {};
 }
 
+Tenant::Verdict Tenant::check_request_rate(uint64_t now_ns) {
+  const uint64_t wait = request_rate_.wait_ns(1, now_ns);
+  if (wait == 0) return {};
+  return {Refusal::kRequestRate, Status(Code::kQuotaExceeded,
+                                        "the tenant has had the " + std::to_string(request_rate_.capacity()) +
+                                            " requests it may make at once; its requests_per_second is " +
+                                            std::to_string(limits_.requests_per_second),
+                                        Blast::kRequest, ms_of_ns(wait))};
+}
+
 Tenant::Verdict Tenant::check_rates(uint64_t tokens, uint64_t now_ns) {
-  if (const uint64_t wait = request_rate_.wait_ns(1, now_ns); wait != 0) {
-    return {Refusal::kRequestRate, Status(Code::kQuotaExceeded,
-                                          "the tenant has had the " + std::to_string(request_rate_.capacity()) +
-                                              " requests it may make at once; its requests_per_second is " +
-                                              std::to_string(limits_.requests_per_second),
-                                          Blast::kRequest, ms_of_ns(wait))};
-  }
+  if (Verdict verdict = check_request_rate(now_ns); !verdict.status.ok()) return verdict;
   if (const uint64_t wait = token_rate_.wait_ns(tokens, now_ns); wait != 0) {
     return {Refusal::kTokenRate, token_refusal(tokens, wait, token_rate_.level(now_ns))};
   }

@@ -40,6 +40,8 @@ constexpr std::array<CounterName, kCounters> kNames{{
     {"finished", "reason", "cancelled", kFinishedHelp},
     {"finished", "reason", "deadline", kFinishedHelp},
     {"finished", "reason", "error", kFinishedHelp},
+    {"model_loads", "", "", "Models loaded on the tenant's account."},
+    {"model_load_ns", "", "", "Nanoseconds of loading them, also of loads that failed."},
 }};
 static_assert(kNames[index_of(Refusal::kOther)].value == "other");
 static_assert(!kNames.back().name.empty());

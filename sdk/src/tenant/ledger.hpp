@@ -30,7 +30,7 @@ enum class Refusal : uint32_t {
 inline constexpr uint32_t kRefusals = 12;
 inline constexpr uint32_t kFinishes = 7;  // the numbers of MERRITT_FINISH_*; 0 = an evaluation that is done
 
-// The counters. The order is that of the journal's records: it only grows at the end, within its first kCounters.
+// The counters. The order is that of the journal's records: it only grows at the end.
 enum class Counter : uint32_t {
   kRequests,             // accepted
   kPromptTokens,         // run
@@ -43,8 +43,10 @@ enum class Counter : uint32_t {
   kTemplateSteps,        // of rendering chat templates
   kRefused,              // the first of kRefusals
   kFinished = kRefused + kRefusals,
+  kModelLoads = kFinished + kFinishes,  // that were done
+  kModelLoadNs,                         // of all of them, also of those that failed
 };
-inline constexpr uint32_t kCounters = static_cast<uint32_t>(Counter::kFinished) + kFinishes;
+inline constexpr uint32_t kCounters = static_cast<uint32_t>(Counter::kModelLoadNs) + 1;
 
 // How a counter is called outside.
 struct CounterName {

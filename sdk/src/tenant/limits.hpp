@@ -34,6 +34,7 @@ struct TenantLimits {
   uint64_t template_steps_max = 0;     // of one rendering of a chat template; 0 = 4,000,000
   uint64_t template_bytes_max = 0;     // and its output; 0 = 64 MiB
   uint64_t prefix_bytes_max = 0;       // KV of prompts kept for those that begin alike, in one model; 0 = none
+  uint64_t model_bytes_max = 0;        // weights and KV pools of models loaded on its account; 0 = it may load none
   bool publishes = false;              // beginnings of its prompts may be published to all tenants
   std::vector<AllowedModel> models{};  // empty = all
 };

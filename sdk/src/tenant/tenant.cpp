@@ -153,6 +153,7 @@ TenantUsage Tenant::usage() const {
                     .sequences_running = sequences_.load(kOrder),
                     .sessions = sessions_.load(kOrder),
                     .kv_bytes = account_->held_bytes.load(kOrder),
+                    .model_bytes = model_bytes(),
                     .counts = counts()};
   usage.requests = usage.counts[index_of(Counter::kRequests)] + pending_.load(kOrder);
   usage.refusals = sum_of_refusals(usage.counts);

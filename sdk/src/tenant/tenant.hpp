@@ -19,6 +19,7 @@
 #include "tenant/bucket.hpp"
 #include "tenant/ledger.hpp"
 #include "tenant/limits.hpp"
+#include "tenant/model_charge.hpp"
 
 namespace merritt::tenant {
 
@@ -56,6 +57,7 @@ struct Load {
 struct TenantUsage {
   uint32_t requests_running = 0, requests_waiting = 0, sequences_running = 0, sessions = 0;
   uint64_t requests = 0, refusals = 0, prompt_tokens = 0, generated_tokens = 0, kv_bytes = 0;
+  uint64_t model_bytes = 0;
   Counts counts{};
 };
 
@@ -116,6 +118,11 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   // The request has ended, having run and generated `used` tokens.
   void settle(const Grant& grant, uint64_t used, uint64_t now_ns);
 
+  // A model is to be loaded on its account: one at a time, as one of its requests per second, and only where
+  // model_bytes_max says so.
+  Result<ModelCharge> admit_load(uint64_t now_ns);
+  uint64_t model_bytes() const;
+
   // Counts a refusal made elsewhere and hands its status on.
   Status refuse(Refusal cause, Status status);
   void add_refusal(Refusal cause = Refusal::kOther) { ledger_.add(index_of(cause), 1); }
@@ -131,6 +138,7 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   Counts counts() const;
 
  private:
+  friend class ModelCharge;
   struct Verdict {
     Refusal cause{};
     Status status;
@@ -139,7 +147,9 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   Tenant(TenantId id, std::string_view name, std::shared_ptr<Archive> archive, KvAccount::Clock kv_clock);
   Status model_refusal() const;
   Verdict check_demand(const Demand& demand, const Load& load) const;
+  Verdict check_request_rate(uint64_t now_ns);
   Verdict check_rates(uint64_t tokens, uint64_t now_ns);
+  Verdict check_load(uint64_t now_ns);
   Status token_refusal(uint64_t tokens, uint64_t wait_ns, uint64_t left) const;
   void apply_limits(TenantLimits limits, uint64_t now_ns);
   void forget_accepted();
@@ -152,6 +162,8 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   mutable std::mutex mutex_;  // guards all down to the blank line; held for arithmetic only
   TenantLimits limits_;
   Bucket request_rate_, token_rate_;
+  uint64_t model_bytes_ = 0;
+  bool loading_ = false;  // a model, on its account
 
   std::atomic<uint32_t> sequences_max_{0};  // of limits_, for the step thread
   std::atomic<uint32_t> waiting_{0}, running_{0}, sequences_{0}, sessions_{0};

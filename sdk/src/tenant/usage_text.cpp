@@ -16,6 +16,8 @@ constexpr Gauge kGauges[] = {
     {"requests_waiting", "Requests waiting now.", [](const TenantUsage& u) -> uint64_t { return u.requests_waiting; }},
     {"sessions", "Sessions open now.", [](const TenantUsage& u) -> uint64_t { return u.sessions; }},
     {"kv_bytes", "Bytes of KV pages held now.", [](const TenantUsage& u) -> uint64_t { return u.kv_bytes; }},
+    {"model_bytes", "Bytes of the models on its account now.",
+     [](const TenantUsage& u) -> uint64_t { return u.model_bytes; }},
 };
 
 void append(std::string& out, std::initializer_list<std::string_view> parts) {
@@ -39,6 +41,7 @@ void add(const NamedUsage& from, NamedUsage& to) {
   to.usage.requests_waiting += from.usage.requests_waiting;
   to.usage.sessions += from.usage.sessions;
   to.usage.kv_bytes += from.usage.kv_bytes;
+  to.usage.model_bytes += from.usage.model_bytes;
   for (uint32_t i = 0; i < kCounters; ++i) to.usage.counts[i] += from.usage.counts[i];
 }
 

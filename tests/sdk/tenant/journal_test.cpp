@@ -97,7 +97,7 @@ TEST_F(JournalTest, TheLayoutIsTheOneThatIsDescribed) {
   const std::string lines = site.journal->read_since(1, 1 << 20, &last).value();
   EXPECT_NE(lines.find("\"unix_seconds\":1700000000"), std::string::npos) << lines;
   EXPECT_NE(lines.find("{\"tenant\":\"globex\",\"prompt_tokens\":1,\"cached_tokens\":2,"), std::string::npos) << lines;
-  EXPECT_NE(lines.find("\"error\":27}}]}\n"), std::string::npos) << lines;
+  EXPECT_NE(lines.find("\"error\":27},\"model_loads\":28,\"model_load_ns\":29}]}\n"), std::string::npos) << lines;
 }
 
 TEST_F(JournalTest, OneEngineWritesIt) {
