@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // merritt/model.h
 #include "api/convert.hpp"
-#include "api/end_model.hpp"
 #include "api/lookup.hpp"
 #include "base/limits.hpp"
 #include "engine/eval.hpp"
@@ -11,7 +10,7 @@ using namespace merritt::api;  // NOLINT
 
 namespace {
 
-Status read_model_options(const EnginePin& pin, const merritt_model_options* in, engine::ModelLoadOptions& out) {
+Status read_model_options(const merritt_model_options* in, engine::ModelLoadOptions& out) {
   merritt_model_options options;
   MERRITT_CHECK(read_options(in, "merritt_model_options", options));
   if (options.flags != 0 || options.reserved != 0) {
@@ -48,32 +47,10 @@ Status read_model_options(const EnginePin& pin, const merritt_model_options* in,
     if (!key.ok()) return Status(Code::kOutOfMemory, "there is no memory for the pack cache's key");
     out.pack_cache_key = std::make_shared<const secret::SecretBytes>(std::move(key));
   }
-  if (options.tenant != nullptr) {
-    MERRITT_TRY(const auto owner, find(options.tenant));
-    if (owner.pin.index() != pin.index()) {
-      return Status(Code::kFailedPrecondition, "the tenant belongs to another engine");
-    }
-    out.tenant = owner.object;
-  }
   if (options.progress != nullptr) {
     out.progress = [call = options.progress, user = options.progress_user](float f) { return call(user, f) != 0; };
   }
   return {};
-}
-
-// Hands out a model. A tenant destroyed meanwhile has closed itself before it looked for its models, so either it has
-// ended this one, or it is seen to be closed here.
-Status publish_model(const EnginePin& pin, Place<merritt_model>& place, std::shared_ptr<engine::Model> model,
-                     merritt_model* out) {
-  merritt_model handle = place.publish(model);
-  const std::shared_ptr<tenant::Tenant>& owner = model->charge.tenant();
-  if (owner == nullptr || !owner->closed()) {
-    *out = handle;
-    return {};
-  }
-  MERRITT_CHECK(end_model(pin, model));
-  place.take_back();
-  return Status(Code::kCancelled, "the tenant was destroyed while its model was loaded");
 }
 
 }  // namespace
@@ -91,16 +68,28 @@ int32_t merritt_model_load(merritt_engine handle, const char* path, size_t path_
     if (text.empty()) return invalid("path is empty");
     engine::ModelLoadOptions load;
     load.path = text;
-    MERRITT_CHECK(read_model_options(pin, options, load));
+    MERRITT_CHECK(read_model_options(options, load));
     MERRITT_TRY(auto place, Place<merritt_model>::reserve(pin));
     MERRITT_TRY(auto model, pin.engine().load_model(std::move(load)));
-    return publish_model(pin, place, std::move(model), out);
+    *out = place.publish(std::move(model));
+    return {};
   });
 }
 
 int32_t merritt_model_destroy(merritt_model handle, merritt_error** error) {
   return guard(handle, error, [&]() -> Status {
-    return destroy(handle, [&](Found<engine::Model>& found) -> Status { return end_model(found.pin, found.object); });
+    return destroy(handle, [&](Found<engine::Model>& found) -> Status {
+      found->closed = true;  // first, as a tenant does
+      HandleTable& handles = found.pin.handles();
+      const auto of_it = [&](engine::Session& s) { return s.model == found.object; };
+      for (const auto& session : handles.all_of<engine::Session>(Kind::kSession, of_it)) {
+        MERRITT_CHECK(found.engine().close_session(session));
+      }
+      MERRITT_CHECK(found.engine().unload_model(found.object));
+      handles.remove_if<RequestObject>(Kind::kRequest, [&](RequestObject& r) { return of_it(*r.request->session); });
+      handles.remove_if<engine::Session>(Kind::kSession, of_it);
+      return {};
+    });
   });
 }
 

@@ -27,7 +27,7 @@ uint32_t Scheduler::forks_to_come(const State& state) const {
 bool Scheduler::fits_floor(const State& state) const {
   const KvAccount& account = *state.s.tenant->kv_account();
   const uint64_t floor = account.floor_bytes.load(std::memory_order_relaxed);
-  if (floor == 0) return false;
+  if (floor == 0 || limits_.one_tenant) return false;  // a floor is kept against others
   const uint64_t used = account.floor_used_bytes.load(std::memory_order_relaxed);
   return used + cache_.bytes_needed(worst_case(state.s, forks_to_come(state))) <= floor;
 }
@@ -104,11 +104,13 @@ uint64_t Scheduler::excess_of(const KvAccount& account, uint64_t claimed_bytes) 
 
 void Scheduler::weigh_lanes() {
   if (std::exchange(weighed_, true)) return;
+  most_excess_ = 0;
   for (const auto& lane : lanes_) lane->excess = 0;
   for (const State* state : running_) {
     Lane& lane = *state->lane;
     if (lane.excess != 0) continue;
     lane.excess = excess_of(*lane.tenant->kv_account(), cache_.claimed_by_owner(state->s.sequence));
+    most_excess_ = std::max(most_excess_, lane.excess);
   }
 }
 
@@ -148,15 +150,17 @@ bool Scheduler::make_room(const State& state, const kv::Reservation& reservation
   for (uint32_t g = 0; g < cache_.n_groups(); ++g) {
     bytes += cache_.pool(g).free_pages() * cache_.pool(g).shape().page_bytes;
   }
+  const bool nobody = kWithoutCeilings || most_excess_ <= least;  // gives pages that it runs on
   for (const State* each : running_) {
-    if (kWithoutCeilings || each->promised || each->started_plan == n_plans_ || each->lane->excess <= least) continue;
+    if (nobody) break;
+    if (each->promised || each->started_plan == n_plans_ || each->lane->excess <= least) continue;
     if (each->lane == &lane) continue;
     for (const Choice& choice : each->choices) bytes += cache_.bytes_claimed(choice.sequence);
   }
   const bool enough = bytes + cache_.rest_bytes() >= need && bytes + bytes_at_rest(state) >= need;
   if (!enough) return false;
   if (drop_at_rest(state, Whose::kAnybodys)) return true;
-  State* victim = kWithoutCeilings ? nullptr : victim_of(nullptr, &lane, least);
+  State* victim = nobody ? nullptr : victim_of(nullptr, &lane, least);
   if (victim == nullptr) return false;
   preempt(victim);
   return true;

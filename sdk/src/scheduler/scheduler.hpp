@@ -359,7 +359,8 @@ class Scheduler {
   std::vector<Lane*> turns_;             // and their lanes; of a round of prompts
   Lane* starved_ = nullptr;              // whose head everybody waits for
   uint64_t least_blocked_ = UINT64_MAX;  // service of those that wait for room
-  bool weighed_ = false;                 // Lane::excess is right
+  bool weighed_ = false;                 // Lane::excess is right, and the largest of them:
+  uint64_t most_excess_ = 0;
   std::vector<kv::Cache::Rest> owners_;  // scratch: who has sequences at rest,
   std::vector<Resting> resting_;         // and what of that may be taken
   std::vector<uint32_t> wanted_;         // scratch: draft tokens the runs of the plan still wait for
