@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Destroying an engine or its objects from one of its own callbacks is refused, and changes nothing.
+// Destroying an engine or its objects from one of its own callbacks, or loading a model there, is refused, and changes
+// nothing.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -18,6 +19,10 @@ struct Inside {
     if (engine == nullptr) return;
     ++calls;
     bool all = merritt_engine_destroy(engine, nullptr) == MERRITT_FAILED_PRECONDITION;
+    const std::string path = stories_path();
+    merritt_model second = nullptr;
+    all &=
+        merritt_model_load(engine, path.data(), path.size(), nullptr, &second, nullptr) == MERRITT_FAILED_PRECONDITION;
     if (session != nullptr) all &= merritt_session_destroy(session, nullptr) == MERRITT_FAILED_PRECONDITION;
     refused += all ? 1 : 0;
   }

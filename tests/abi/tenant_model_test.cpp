@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <thread>
+#include <vector>
 
 #include "tests/support/abi_host.hpp"
 #include "tests/support/temp_folder.hpp"
@@ -150,7 +151,7 @@ TEST_F(TenantModel, IsRefusedWithBothNumbers) {
   ASSERT_EQ(merritt_model_destroy(model, nullptr), MERRITT_OK);
   const merritt_tenant close = tenant("close", bytes - 1), enough = tenant("enough", bytes);
   EXPECT_EQ(load(close, &model, &message), MERRITT_QUOTA_EXCEEDED);
-  EXPECT_NE(message.find("takes " + std::to_string(bytes)), std::string::npos) << message;
+  EXPECT_NE(message.find("pool take " + std::to_string(bytes)), std::string::npos) << message;
   EXPECT_EQ(memory_bytes(), before);
   EXPECT_EQ(usage(close).model_bytes, 0u);
   EXPECT_EQ(usage(close).model_loads, 0u);
@@ -170,6 +171,22 @@ TEST_F(TenantModel, OfAnotherEngineIsRefused) {
   EXPECT_EQ(load(foreign, &model), MERRITT_NOT_FOUND);
 }
 
+TEST_F(TenantModel, LeavesPlacesForTheHosts) {
+  std::string message;
+  merritt_model model = nullptr;
+  merritt_tenant first = nullptr;
+  for (const char* name : {"a", "b", "c"}) {
+    const merritt_tenant owner = tenant(name, kPlenty);
+    if (first == nullptr) first = owner;
+    for (int i = 0; i < 16; ++i) ASSERT_EQ(load(owner, &model, &message), MERRITT_OK) << message;
+  }
+  EXPECT_EQ(load(first, &model, &message), MERRITT_QUOTA_EXCEEDED);
+  EXPECT_NE(message.find("has 16 models"), std::string::npos) << message;
+  EXPECT_EQ(load(tenant("d", kPlenty), &model, &message), MERRITT_OVERLOADED);
+  EXPECT_NE(message.find("48 models of tenants"), std::string::npos) << message;
+  EXPECT_EQ(load(nullptr, &model), MERRITT_OK);
+}
+
 TEST_F(TenantModel, ItsPoolIsNothingOthersCanBePromised) {
   merritt_model shared = nullptr, own = nullptr;
   ASSERT_EQ(load(nullptr, &shared), MERRITT_OK);
@@ -186,6 +203,13 @@ TEST_F(TenantModel, ItsPoolIsNothingOthersCanBePromised) {
   EXPECT_NE(error.message().find("floors"), std::string::npos) << error.message();
   ASSERT_EQ(merritt_model_destroy(own, nullptr), MERRITT_OK);
   EXPECT_NE(tenant("c", 0, pool), nullptr);
+}
+
+TEST_F(TenantModel, WithoutSharedModelsFloorsAreAsBeforeTheFirst) {
+  const merritt_tenant owner = tenant("owner", kPlenty, kPlenty);
+  merritt_model own = nullptr;
+  ASSERT_EQ(load(owner, &own), MERRITT_OK);
+  EXPECT_NE(tenant("b", 0, kPlenty), nullptr);
 }
 
 // One tenant of several gets three quarters of a model that they share, and all of its own.
@@ -213,15 +237,48 @@ TEST_F(TenantModel, AllOfItsSequencesAreItsTenants) {
   for (const merritt_request request : requests) EXPECT_EQ(merritt_request_destroy(request, nullptr), MERRITT_OK);
 }
 
+// Holds a load at its first report until it is told to go on.
 struct Handshake {
-  std::atomic<bool> loading{false}, destroyed{false};
+  std::atomic<bool> loading{false}, go_on{false};
   static int32_t progress(void* user, float) {
     auto& self = *static_cast<Handshake*>(user);
     self.loading = true;
-    while (!self.destroyed) std::this_thread::yield();
+    while (!self.go_on) std::this_thread::yield();
     return 0;
   }
 };
+
+TEST_F(TenantModel, FourAreLoadedAtOnce) {
+  constexpr size_t kAtOnce = 4;
+  Handshake handshakes[kAtOnce];
+  int32_t codes[kAtOnce] = {};
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < kAtOnce; ++i) {
+    merritt_model_options options = options_;
+    options.tenant = tenant(std::string(1, static_cast<char>('a' + i)).c_str(), kPlenty);
+    options.progress = &Handshake::progress;
+    options.progress_user = &handshakes[i];
+    threads.emplace_back([&, options, i] {
+      merritt_model model = nullptr;
+      codes[i] = merritt_model_load(engine_, path_.data(), path_.size(), &options, &model, nullptr);
+    });
+  }
+  for (Handshake& each : handshakes) {
+    while (!each.loading) std::this_thread::yield();
+  }
+  const merritt_tenant fifth = tenant("e", kPlenty);
+  options_.tenant = fifth;
+  merritt_model model = nullptr;
+  Error error;
+  EXPECT_EQ(merritt_model_load(engine_, path_.data(), path_.size(), &options_, &model, error), MERRITT_OVERLOADED);
+  EXPECT_GT(merritt_error_retry_after_ms(error.get()), 0u);
+  EXPECT_EQ(usage(fifth).refusals_by_cause[MERRITT_REFUSED_OVERLOAD], 1u);
+  EXPECT_EQ(load(nullptr, &model), MERRITT_OK) << "the host's own wait for nobody";
+  for (Handshake& each : handshakes) each.go_on = true;
+  for (std::thread& thread : threads) thread.join();
+  for (const int32_t code : codes) EXPECT_EQ(code, MERRITT_OK);
+  EXPECT_EQ(load(fifth, &model), MERRITT_OK);
+}
 
 TEST_F(TenantModel, LoadEndsWhenItsTenantIsDestroyed) {
   const uint64_t before = memory_bytes();
@@ -241,7 +298,7 @@ TEST_F(TenantModel, LoadEndsWhenItsTenantIsDestroyed) {
   EXPECT_EQ(merritt_model_load(engine_, path_.data(), path_.size(), &other, &second, error), MERRITT_QUOTA_EXCEEDED);
   EXPECT_NE(error.message().find("one at a time"), std::string::npos) << error.message();
   EXPECT_EQ(merritt_tenant_destroy(owner, nullptr), MERRITT_OK);
-  handshake.destroyed = true;
+  handshake.go_on = true;
   loader.join();
   EXPECT_EQ(code, MERRITT_CANCELLED);
   EXPECT_EQ(model, nullptr);

@@ -2,6 +2,7 @@
 """Limits, usage, export and journal of tenants."""
 from __future__ import annotations
 
+import gc
 import json
 import pathlib
 
@@ -71,6 +72,13 @@ def test_a_model_of_its_own(engine: merritt.Engine, model: merritt.Model, model_
             other.session(own)
     with pytest.raises(merritt.NotFoundError):
         own.tokenize("x")
+
+
+def test_a_model_keeps_its_tenant(engine: merritt.Engine, model_path: pathlib.Path) -> None:
+    own = engine.load(model_path, context_max=128, tenant=engine.tenant("kept", model_bytes_max=1 << 30))
+    gc.collect()
+    assert len(own.tokenize("x")) > 0
+    own.close()
 
 
 def test_a_rate_says_when_to_come_back(engine: merritt.Engine, model: merritt.Model) -> None:

@@ -11,7 +11,8 @@
  *  Handles   merritt_engine, merritt_model, ... are values shaped like pointers. They are looked up, never
  *            dereferenced: a null, stale, foreign, wrong-kind or doubly destroyed handle gives
  *            MERRITT_INVALID_ARGUMENT or MERRITT_NOT_FOUND, also when another thread destroys it at the same time.
- *            Destroying a parent (engine > tenant > session > request; engine > model) ends its children.
+ *            Destroying a parent (engine > tenant > session > request; engine > model; tenant > model, where it
+ *            was loaded for one) ends its children.
  *  Structs   start with `uint32_t struct_size` = sizeof(the struct). Zero means default everywhere. A caller built
  *            against a newer header whose extra tail is not zero is refused with MERRITT_UNSUPPORTED; in a struct that is
  *            filled for the caller such a tail is zeroed. Entries of an array that have no struct_size come

@@ -54,8 +54,9 @@ typedef struct merritt_model_options {
  * must have a backend loaded. Blocks; other threads go on. Errors: NOT_FOUND, CORRUPT (says which field), UNSUPPORTED (an
  * architecture, tensor type or option nobody offers, by name), OUT_OF_MEMORY (with both numbers), CANCELLED (by progress,
  * or because the tenant or the engine is being destroyed), BACKEND, PERMISSION_DENIED (the pack cache's directory or key
- * is not this user's alone, or the tenant may load no models), QUOTA_EXCEEDED (the tenant's limits, with both numbers),
- * OVERLOADED (too many loads for tenants at once; the error says when to try again). Since 0.1. */
+ * is not this user's alone, or the tenant may load no models), QUOTA_EXCEEDED (a limit of the tenant: the message names
+ * it), OVERLOADED (too many models, or too many loads for tenants at once; then the error says when to try again),
+ * FAILED_PRECONDITION (in a callback of the engine; the engine drains; a tenant of another engine). Since 0.1. */
 MERRITT_API int32_t merritt_model_load(merritt_engine engine, const char *path, size_t path_length,
                                        const merritt_model_options *options, merritt_model *out, merritt_error **error);
 /* Effect: ends the model's sessions and returns every byte. Errors: NOT_FOUND. Since 0.1. */

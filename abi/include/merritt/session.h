@@ -19,8 +19,8 @@ typedef struct merritt_session_options {
     uint32_t flags;             /* 0 */
 } merritt_session_options;
 
-/* Effect: opens a session with an empty cache. options may be NULL. Errors: NOT_FOUND, QUOTA_EXCEEDED, FAILED_PRECONDITION
- * (tenant and model of different engines). Since 0.1. */
+/* Effect: opens a session with an empty cache. options may be NULL. Errors: NOT_FOUND, QUOTA_EXCEEDED, PERMISSION_DENIED (a
+ * model that the tenant may not use), FAILED_PRECONDITION (tenant and model of different engines). Since 0.1. */
 MERRITT_API int32_t merritt_session_create(merritt_tenant tenant, merritt_model model,
                                            const merritt_session_options *options, merritt_session *out,
                                            merritt_error **error);

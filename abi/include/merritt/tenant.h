@@ -22,7 +22,7 @@ typedef struct merritt_tenant_options {
     uint64_t kv_bytes_max;      /* KV ceiling over all models; 0 = no own limit */
     /* From here on since 0.2. */
     uint64_t kv_bytes_floor;    /* KV bytes kept for it over all models, at most kv_bytes_max; 0 = none. The floors of
-                                   all tenants must fit into the pools of the loaded models */
+                                   all tenants must fit into the pools of the models that they share */
     uint64_t kv_bytes_burst;    /* KV bytes above kv_bytes_max while nobody else wants them; 0 = none */
     uint32_t weight;            /* its part of a busy engine, against the weights of the others, at most 65536; 0 = 1 */
     uint32_t requests_per_second; /* admitted, also those that turn out to be invalid when they are read; 0 = no own
@@ -38,8 +38,8 @@ typedef struct merritt_tenant_options {
     uint32_t deadline_ms_default; /* deadline_ms of a request that names none; 0 = none */
     uint64_t template_steps_max; /* steps of rendering one conversation; 0 = 4000000 */
     uint64_t template_bytes_max; /* bytes of text one rendering may make; 0 = 64 MiB */
-    const merritt_model *models; /* n_models handles of models it may use, of its engine; others are refused with
-                                   PERMISSION_DENIED. A model's destruction takes it off the list, and does not empty it */
+    const merritt_model *models; /* n_models handles of models it may use, of its engine; others, but for its
+                                   own, are refused with PERMISSION_DENIED. A model's destruction takes it off the list, and does not empty it */
     uint32_t n_models;          /* at most 64; 0 = every model */
     uint32_t flags;             /* MERRITT_TENANT_* */
     uint64_t prefix_bytes_max;  /* KV bytes, in each model, of prompts that are kept when their sessions are gone: a
@@ -47,7 +47,7 @@ typedef struct merritt_tenant_options {
                                    beginning again, and its output has the same bits. Within kv_bytes_max; the ones used
                                    least lately give way to requests. 0 = none */
     uint64_t model_bytes_max;   /* weights and KV pools of models loaded for it, see merritt_model_options; one load at a
-                                   time. 0 = none may be loaded */
+                                   time, and 16 models. 0 = none may be loaded */
 } merritt_tenant_options;
 
 #define MERRITT_TENANT_PUBLISHES 1 /* merritt_session_publish may be called on its sessions */
@@ -80,13 +80,13 @@ MERRITT_API int32_t merritt_tenant_models_get(merritt_tenant tenant, merritt_mod
 #define MERRITT_REFUSED_PROMPT_BYTES 0
 #define MERRITT_REFUSED_REQUEST_RATE 1
 #define MERRITT_REFUSED_TOKEN_RATE 2
-#define MERRITT_REFUSED_QUEUE 3
+#define MERRITT_REFUSED_QUEUE 3     /* also a load during another one */
 #define MERRITT_REFUSED_SEQUENCES 4
 #define MERRITT_REFUSED_KV_BYTES 5
 #define MERRITT_REFUSED_CONTEXT 6
 #define MERRITT_REFUSED_OUTPUT 7
 #define MERRITT_REFUSED_TEMPLATE 8
-#define MERRITT_REFUSED_MODEL 9
+#define MERRITT_REFUSED_MODEL 9     /* one that it may not use, or that does not fit into what may be loaded for it */
 #define MERRITT_REFUSED_OVERLOAD 10 /* everybody's queue */
 #define MERRITT_REFUSED_OTHER 11
 
@@ -111,7 +111,7 @@ typedef struct merritt_tenant_usage {
     uint64_t template_steps;    /* of rendering conversations */
     uint64_t refusals_by_cause[16]; /* by MERRITT_REFUSED_* */
     uint64_t finished[8];       /* requests ended, by MERRITT_FINISH_*; 0 = evaluations that were done */
-    uint64_t model_bytes;       /* of models loaded for it, held now */
+    uint64_t model_bytes;       /* of models loaded for it, held now; of one that is being loaded its file's size */
     uint64_t model_loads;       /* done */
     uint64_t model_load_ns;     /* of all of them, also of those that failed */
 } merritt_tenant_usage;

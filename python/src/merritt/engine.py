@@ -132,7 +132,7 @@ class Engine(Handle):
             )
         finally:
             bar.close()
-        return Model(core, self)
+        return Model(core, self, tenant)
 
     def tenant(self, name: str, **limits: Unpack[Limits]) -> Tenant:
         """A new tenant with its limits, those of merritt.tenant.Limits. Two live tenants never share a name."""

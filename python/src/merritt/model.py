@@ -33,9 +33,10 @@ def token_array(tokens: Tokens) -> npt.NDArray[np.int32]:
 class Model(Handle):
     """Made by Engine.load; info describes it."""
 
-    def __init__(self, core: _core.Model, engine: Engine) -> None:
+    def __init__(self, core: _core.Model, engine: Engine, tenant: Tenant | None = None) -> None:
         self._core = core
         self._engine = engine
+        self._tenant = tenant  # whose it is, and with which it ends
         self.info: dict[str, Any] = core.info()
 
     def tokenize(self, text: str, *, raw: bool = False, special: bool = False) -> npt.NDArray[np.int32]:

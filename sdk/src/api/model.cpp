@@ -10,7 +10,7 @@ using namespace merritt::api;  // NOLINT
 
 namespace {
 
-Status read_model_options(const merritt_model_options* in, engine::ModelLoadOptions& out) {
+Status read_model_options(const EnginePin& pin, const merritt_model_options* in, engine::ModelLoadOptions& out) {
   merritt_model_options options;
   MERRITT_CHECK(read_options(in, "merritt_model_options", options));
   if (options.flags != 0 || options.reserved != 0) {
@@ -47,10 +47,30 @@ Status read_model_options(const merritt_model_options* in, engine::ModelLoadOpti
     if (!key.ok()) return Status(Code::kOutOfMemory, "there is no memory for the pack cache's key");
     out.pack_cache_key = std::make_shared<const secret::SecretBytes>(std::move(key));
   }
+  if (options.tenant != nullptr) {
+    MERRITT_TRY(const auto owner, find(options.tenant));
+    if (owner.pin.index() != pin.index()) {
+      return Status(Code::kFailedPrecondition, "the tenant belongs to another engine");
+    }
+    out.tenant = owner.object;
+  }
   if (options.progress != nullptr) {
     out.progress = [call = options.progress, user = options.progress_user](float f) { return call(user, f) != 0; };
   }
   return {};
+}
+
+// Hands out a model. The end of its tenant has ended the model as well, and takes back its handle where it finds one:
+// this one is found, or seen here to come too late.
+Status publish_model(Place<merritt_model>& place, std::shared_ptr<engine::Model> model, merritt_model* out) {
+  const std::shared_ptr<tenant::Tenant> owner = model->charge.tenant();
+  merritt_model handle = place.publish(std::move(model));
+  if (owner == nullptr || !owner->closed()) {
+    *out = handle;
+    return {};
+  }
+  place.take_back();
+  return Status(Code::kCancelled, "the tenant was destroyed while its model was loaded");
 }
 
 }  // namespace
@@ -68,11 +88,10 @@ int32_t merritt_model_load(merritt_engine handle, const char* path, size_t path_
     if (text.empty()) return invalid("path is empty");
     engine::ModelLoadOptions load;
     load.path = text;
-    MERRITT_CHECK(read_model_options(options, load));
+    MERRITT_CHECK(read_model_options(pin, options, load));
     MERRITT_TRY(auto place, Place<merritt_model>::reserve(pin));
     MERRITT_TRY(auto model, pin.engine().load_model(std::move(load)));
-    *out = place.publish(std::move(model));
-    return {};
+    return publish_model(place, std::move(model), out);
   });
 }
 

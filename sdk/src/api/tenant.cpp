@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "api/convert.hpp"
-#include "api/end_model.hpp"
 #include "api/lookup.hpp"
 #include "base/limits.hpp"
 
@@ -143,9 +142,6 @@ int32_t merritt_tenant_destroy(merritt_tenant handle, merritt_error** error) {
         MERRITT_CHECK(found.engine().close_session(session));
       }
       const auto loaded_for_it = [&](engine::Model& m) { return m.charge.tenant() == found.object; };
-      for (const auto& model : handles.all_of<engine::Model>(Kind::kModel, loaded_for_it)) {
-        MERRITT_CHECK(end_model(found.pin, model));
-      }
       MERRITT_CHECK(found.engine().close_tenant(found.object));
       handles.remove_if<engine::Model>(Kind::kModel, loaded_for_it);
       handles.remove_if<RequestObject>(Kind::kRequest, [&](RequestObject& r) { return of_it(*r.request->session); });

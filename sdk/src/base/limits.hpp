@@ -12,6 +12,9 @@ namespace merritt::limits {
 inline constexpr uint32_t kEnginesMax = 64;
 inline constexpr uint32_t kObjectsMax = 1u << 18;  // handles of one engine
 inline constexpr uint32_t kModelsMax = 64;
+inline constexpr uint32_t kTenantModelsMax = 16;       // loaded for one tenant,
+inline constexpr uint32_t kTenantsModelsMax = 48;      // for all of them: the host's own always find a place
+inline constexpr uint32_t kTenantsLoadingMax = 4;      // at once
 inline constexpr uint32_t kQueuesMax = 1024;           // of completions
 inline constexpr uint32_t kCompletionsMax = 1u << 16;  // read in one call
 inline constexpr uint32_t kTenantsMax = 1u << 14;
@@ -68,6 +71,7 @@ inline constexpr uint32_t kElfSymbolsMax = 1u << 20;
 static_assert(kEnginesMax <= 1u << 6);
 static_assert(kObjectsMax <= 1u << 18);
 static_assert(kPagesMax <= 1u << 31);
+static_assert(kTenantModelsMax <= kTenantsModelsMax && kTenantsModelsMax < kModelsMax);
 static_assert(kStopBytesMax <= kPromptBytesMax);
 static_assert(kPromptTokensMax <= kContextMax);
 static_assert(kSequencesMax <= kStepTokensMax);

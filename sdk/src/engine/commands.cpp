@@ -213,10 +213,27 @@ Status Engine::attach_model(const std::shared_ptr<Model>& model) {
       return Status(Code::kOverloaded, "this engine holds " + std::to_string(models_.size()) +
                                            " models, as many as it may: destroy one first");
     }
+    if (const tenant::Tenant* owner = model->charge.tenant().get(); owner != nullptr) {
+      // Closed before close_tenant looks for its models: that finds this one, or it is seen here.
+      if (owner->closed()) return Status(Code::kCancelled, "the tenant was destroyed while its model was loaded");
+      const auto owned = [](const auto& each) { return each->charge.tenant() != nullptr; };
+      if (std::count_if(models_.begin(), models_.end(), owned) >= limits::kTenantsModelsMax) {
+        return Status(Code::kOverloaded, "this engine holds " + std::to_string(limits::kTenantsModelsMax) +
+                                             " models of tenants, as many as it may");
+      }
+    }
     models_.push_back(model);
-    count_pool(*model, /*there=*/true);
+    if (model->charge.tenant() == nullptr) shared_pools_ += model->compiled->kv_spec().pool_bytes;
     return {};
   });
+}
+
+// Step thread.
+void Engine::detach_model(const std::shared_ptr<Model>& model) {
+  end_requests(*model, FinishReason::kCancelled, Status());
+  model->prefixes->clear();  // here: the accounts that they are on are written by this thread only
+  const bool there = std::erase(models_, model) != 0;
+  if (there && model->charge.tenant() == nullptr) shared_pools_ -= model->compiled->kv_spec().pool_bytes;
 }
 
 }  // namespace merritt::engine

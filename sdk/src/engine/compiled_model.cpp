@@ -36,11 +36,12 @@ Result<std::unique_ptr<CompiledModel>> CompiledModel::create(std::shared_ptr<bac
   compiled->windows_ = cache_windows(file.graph);
   compiled->vocabulary_ = file.info.vocabulary;
   compiled->cancel_grace_ns_ = options.cancel_grace_ns;
-  MERRITT_CHECK(compiled->compile(file, std::move(progress), cancel, packed));
+  MERRITT_CHECK(compiled->compile(file, std::move(progress), cancel, packed, options.stopped));
   compiled->policy_.struct_size = sizeof(mrt_kv_policy);
   compiled->policy_.page_tokens = options.page_tokens;
   MERRITT_CHECK(compiled->choose_kv_type(options));
   MERRITT_CHECK(compiled->size_pool(options));
+  if (options.admit != nullptr) MERRITT_CHECK(options.admit(compiled->info_.weight_bytes + compiled->spec_.pool_bytes));
   MERRITT_CHECK(compiled->create_pool());
   compiled->program_policy_.struct_size = sizeof(mrt_program_policy);
   compiled->program_policy_.max_tokens = options.step_tokens_max;
@@ -81,7 +82,8 @@ Status CompiledModel::lost_status() const {
 }
 
 Status CompiledModel::compile(const model::ModelFile& file, model::WeightSource::Progress progress,
-                              const volatile uint32_t* cancel, PackedWeights* packed) {
+                              const volatile uint32_t* cancel, PackedWeights* packed,
+                              const std::function<bool()>& stopped) {
   model::WeightSource source(file, std::move(progress));
   const mrt_graph graph = file.graph.view();
   const mrt_weights weights = source.view();
@@ -100,7 +102,9 @@ Status CompiledModel::compile(const model::ModelFile& file, model::WeightSource:
   MERRITT_CHECK(take_made(device_->status(code, error), made, &model_, "model", device_->plugin().id()));
   from_pack_cache_ = keeps && packed->used();
   if (keeps && !from_pack_cache_) {
-    packed->keep(model_, [cancel] { return cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0; });
+    packed->keep(model_, [cancel, &stopped] {
+      return (cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0) || (stopped != nullptr && stopped());
+    });
   }
   return {};
 }

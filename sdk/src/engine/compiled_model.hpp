@@ -33,6 +33,10 @@ struct CompileOptions {
   // How long a step may go on after its cancel flag was set before the device counts as lost; 0 = from the device's own
   // bound, generously.
   uint64_t cancel_grace_ns = 0;
+  // Asked when the weights are there and before the pool is made, with the bytes of both; not ok ends the load.
+  std::function<Status(uint64_t bytes)> admit{};
+  // Asked while a pack is written: true = leave it.
+  std::function<bool()> stopped{};
 };
 
 class CompiledModel final : public kv::PageVerbs {
@@ -83,7 +87,7 @@ class CompiledModel final : public kv::PageVerbs {
  private:
   explicit CompiledModel(std::shared_ptr<backend::Device> device) : device_(std::move(device)) {}
   Status compile(const model::ModelFile& file, model::WeightSource::Progress progress, const volatile uint32_t* cancel,
-                 PackedWeights* packed);
+                 PackedWeights* packed, const std::function<bool()>& stopped);
   Status ask_kv_spec(int32_t* code);
   Status choose_kv_type(const CompileOptions& options);
   Status size_pool(const CompileOptions& options);

@@ -156,7 +156,6 @@ class Engine {
 
   Engine() = default;
   uint64_t kv_capacity() const;
-  void count_pool(const Model& model, bool there);
   bool on_step_thread() const { return step_thread_id_.load() == std::this_thread::get_id(); }
   // The devices of the backend called `id`, or all in the order of preference.
   Result<std::vector<std::shared_ptr<backend::Device>>> devices_for(const std::string& id) const;
@@ -173,6 +172,7 @@ class Engine {
   Result<std::shared_ptr<Model>> load_for_tenant(ModelLoadOptions options);
   Result<std::shared_ptr<Model>> make_model(ModelLoadOptions options, tenant::ModelCharge charge);
   Status attach_model(const std::shared_ptr<Model>& model);
+  void detach_model(const std::shared_ptr<Model>& model);
   void count_tenants();
   Status check_not_draining() const;
 
@@ -287,7 +287,7 @@ class Engine {
   tenant::Registry tenants_;
   std::atomic<uint64_t> next_model_id_{1};
   std::atomic<uint32_t> tenant_loads_{0};  // models that are being loaded for tenants
-  std::atomic<uint64_t> tenant_pools_{0};  // bytes of the KV pools that are one tenant's alone
+  std::atomic<uint64_t> shared_pools_{0};  // bytes of the KV pools of models that are all tenants'
   mutable std::mutex journal_mutex_;       // guards journal_
   std::shared_ptr<tenant::Journal> journal_;
   std::atomic<bool> journal_taken_{false};

@@ -2,8 +2,8 @@
 // Loading and unloading a model, on the caller's thread; the step thread only gets the finished object.
 #include <algorithm>
 #include <optional>
+#include <utility>
 
-#include "base/checked.hpp"
 #include "base/limits.hpp"
 #include "engine/engine.hpp"
 #include "model/vocabulary.hpp"
@@ -14,9 +14,28 @@ namespace {
 
 constexpr uint32_t kContextDefault = 4096;
 constexpr uint32_t kDraftRows = 16;  // decoding rows up to which drafts fill a step
+constexpr uint32_t kRetryMs = 1000;  // after a load that was refused for others
 
-// Loading takes cores and memory bandwidth from everybody's steps, so tenants together may do little of it at once.
-constexpr uint32_t kTenantLoadsMax = 4, kRetryMs = 1000;
+// One of the loads that tenants may have going at once: they take cores and memory bandwidth from everybody's steps.
+class LoadSlot {
+ public:
+  static std::optional<LoadSlot> take(std::atomic<uint32_t>& taken) {
+    uint32_t now = taken.load();
+    do {
+      if (now >= limits::kTenantsLoadingMax) return std::nullopt;
+    } while (!taken.compare_exchange_weak(now, now + 1));
+    return LoadSlot(taken);
+  }
+  LoadSlot(LoadSlot&& other) noexcept : taken_(std::exchange(other.taken_, nullptr)) {}
+  LoadSlot& operator=(LoadSlot&&) = delete;
+  ~LoadSlot() {
+    if (taken_ != nullptr) taken_->fetch_sub(1);
+  }
+
+ private:
+  explicit LoadSlot(std::atomic<uint32_t>& taken) : taken_(&taken) {}
+  std::atomic<uint32_t>* taken_;
+};
 
 Status check_options(CompileOptions& options, const model::ModelInfo& info) {
   if (options.context_max == 0) options.context_max = std::min(info.context_length, kContextDefault);
@@ -64,6 +83,7 @@ Status attach_chat_template(Model& model, const std::string& source) {
 }  // namespace
 
 Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
+  MERRITT_CHECK(check_may_wait());
   MERRITT_CHECK(check_not_draining());
   options.progress = services_->callbacks.progress(std::move(options.progress));
   return options.tenant == nullptr ? make_model(std::move(options), {}) : load_for_tenant(std::move(options));
@@ -71,26 +91,28 @@ Result<std::shared_ptr<Model>> Engine::load_model(ModelLoadOptions options) {
 
 Result<std::shared_ptr<Model>> Engine::load_for_tenant(ModelLoadOptions options) {
   const std::shared_ptr<tenant::Tenant> tenant = options.tenant;
-  struct Slot {
-    std::atomic<uint32_t>& taken;
-    const uint32_t before = taken.fetch_add(1);
-    ~Slot() { taken.fetch_sub(1); }
-  };
-  const Slot slot{tenant_loads_};
-  if (slot.before >= kTenantLoadsMax) {
-    return tenant->refuse(
-        tenant::Refusal::kOverload,
-        Status(Code::kOverloaded,
-               std::to_string(slot.before) + " models are being loaded for tenants, as many as may be", Blast::kRequest,
-               kRetryMs));
-  }
   const uint64_t begun = now_ns();
   MERRITT_TRY(tenant::ModelCharge charge, tenant->admit_load(begun));
+  const std::optional<LoadSlot> slot = LoadSlot::take(tenant_loads_);
+  if (!slot) {
+    return tenant->refuse(tenant::Refusal::kOverload,
+                          Status(Code::kOverloaded,
+                                 std::to_string(limits::kTenantsLoadingMax) +
+                                     " models are being loaded for tenants, as many as may be at once",
+                                 Blast::kRequest, kRetryMs));
+  }
+  struct Clock {  // also of a load that ends with an exception
+    Engine& engine;
+    tenant::Tenant& tenant;
+    const uint64_t begun;
+    ~Clock() { tenant.ledger().add(tenant::Counter::kModelLoadNs, engine.now_ns() - begun); }
+  };
+  const Clock clock{*this, *tenant, begun};
+  options.compile.stopped = [tenant] { return tenant->closed(); };
   options.progress = [tenant, host = std::move(options.progress)](float fraction) {
     return tenant->closed() || (host != nullptr && host(fraction));
   };
   auto loaded = make_model(std::move(options), std::move(charge));
-  tenant->ledger().add(tenant::Counter::kModelLoadNs, now_ns() - begun);
   if (loaded.ok()) tenant->ledger().add(tenant::Counter::kModelLoads, 1);
   return loaded;
 }
@@ -102,9 +124,8 @@ Result<std::shared_ptr<Model>> Engine::make_model(ModelLoadOptions options, tena
   MERRITT_TRY(auto file, model::open_model(std::move(source)));
   model->file = std::make_unique<model::ModelFile>(std::move(file));
   model->charge = std::move(charge);
-  // The size of the file stands for what it will take, so that what cannot fit costs nothing.
-  const uint64_t about = checked_add(model->file->info.file_bytes, options.compile.kv_bytes).value_or(UINT64_MAX);
-  MERRITT_CHECK(model->charge.hold(about));
+  MERRITT_CHECK(model->charge.hold(model->file->info.file_bytes, tenant::ModelCharge::Known::kFile));
+  options.compile.admit = [&charged = model->charge](uint64_t bytes) { return charged.hold(bytes); };
   MERRITT_CHECK(check_options(options.compile, model->file->info));
   MERRITT_TRY(tokens::Vocabulary vocabulary, model::load_vocabulary(*model->file));
   const std::string chat_template = vocabulary.chat_template;
@@ -138,8 +159,6 @@ Result<std::shared_ptr<Model>> Engine::make_model(ModelLoadOptions options, tena
     return std::move(refusal).with_context("memory_bytes_max of this engine is " + std::to_string(ledger_->budget()) +
                                            ", of which " + std::to_string(ledger_->held()) + " are taken");
   }
-  const uint64_t pool_bytes = model->compiled->kv_spec().pool_bytes;
-  MERRITT_CHECK(model->charge.hold(model->compiled->info().weight_bytes + pool_bytes));
   const std::vector<kv::GroupShape> shapes = model->compiled->group_shapes();
   MERRITT_TRY(model->cache, kv::Cache::make(shapes, *model->compiled));
   model->prefixes = std::make_unique<PrefixCache>(*model->cache);
@@ -165,9 +184,7 @@ Status Engine::unload_model(const std::shared_ptr<Model>& model) {
   model->closed = true;
   // By reference: the command must not keep the model alive after the caller has gone on.
   return call([this, &model]() -> Status {
-    end_requests(*model, FinishReason::kCancelled, Status());
-    model->prefixes->clear();  // here: the accounts that they are on are written by this thread only
-    if (std::erase(models_, model) != 0) count_pool(*model, /*there=*/false);
+    detach_model(model);
     return {};
   });
 }

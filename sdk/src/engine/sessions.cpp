@@ -3,6 +3,7 @@
 // changed on the step thread, through call(); commands capture by reference, so that they keep nothing alive once the
 // caller has gone on.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "engine/engine.hpp"
@@ -26,6 +27,13 @@ Status Engine::close_tenant(const std::shared_ptr<tenant::Tenant>& tenant) {
       }
       for (const auto& request : running) finish_request(*model, *request, FinishReason::kCancelled, Status());
       model->prefixes->forget(tenant->id());
+    }
+    std::vector<std::shared_ptr<Model>> own;
+    const auto loaded_for_it = [&tenant](const auto& model) { return model->charge.tenant() == tenant; };
+    std::copy_if(models_.begin(), models_.end(), std::back_inserter(own), loaded_for_it);
+    for (const auto& model : own) {
+      model->closed = true;
+      detach_model(model);
     }
     return {};
   });

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tenants and what they use: the functions of Engine that need nothing of the step thread.
-#include <algorithm>
-
 #include "engine/engine.hpp"
 #include "tenant/usage_text.hpp"
 
@@ -24,22 +22,11 @@ struct Taken {
 
 }  // namespace
 
-// What the floors of all tenants may come to: the pools of the loaded models, or before the first, the whole budget.
-// The pool of a tenant's own model is nothing that another could be promised.
+// What the floors of all tenants may come to: the pools of the models that they share, or before the first of them, the
+// whole budget. The pool of a tenant's own model is nothing that another could be promised.
 uint64_t Engine::kv_capacity() const {
-  const uint64_t pools = ledger_->held(backend::MemoryKind::kKv) + ledger_->held(backend::MemoryKind::kKvHot);
-  const uint64_t shared = pools - std::min(pools, tenant_pools_.load());
-  return shared != 0 ? shared : ledger_->budget();
-}
-
-void Engine::count_pool(const Model& model, bool there) {
-  if (model.charge.tenant() == nullptr) return;
-  const uint64_t bytes = model.compiled->kv_spec().pool_bytes;
-  if (there) {
-    tenant_pools_ += bytes;
-  } else {
-    tenant_pools_ -= bytes;
-  }
+  const uint64_t pools = shared_pools_.load();
+  return pools != 0 ? pools : ledger_->budget();
 }
 
 Result<std::shared_ptr<tenant::Tenant>> Engine::create_tenant(std::string_view name,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/checked.hpp"
+#include "base/limits.hpp"
 #include "tenant/tenant.hpp"
 
 namespace merritt::tenant {
@@ -18,6 +19,10 @@ Tenant::Verdict Tenant::check_load(uint64_t now_ns) {
   if (limits_.model_bytes_max == 0) {
     return {Refusal::kModel,
             Status(Code::kPermissionDenied, "the tenant may load no models: its model_bytes_max is 0")};
+  }
+  if (models_ >= limits::kTenantModelsMax) {
+    return {Refusal::kModel, Status(Code::kQuotaExceeded, "the tenant has " + std::to_string(models_) +
+                                                              " models, as many as may be loaded for one")};
   }
   if (loading_) {
     return {Refusal::kQueue,
@@ -37,6 +42,7 @@ Result<ModelCharge> Tenant::admit_load(uint64_t now_ns) {
   }
   request_rate_.take(1, now_ns);
   loading_ = true;
+  ++models_;
   return ModelCharge(shared_from_this());
 }
 
@@ -60,22 +66,24 @@ ModelCharge& ModelCharge::operator=(ModelCharge&& other) noexcept {
 ModelCharge::~ModelCharge() {
   if (tenant_ == nullptr) return;
   const std::lock_guard lock(tenant_->mutex_);
+  --tenant_->models_;
   tenant_->model_bytes_ -= bytes_;
   if (loading_) tenant_->loading_ = false;
 }
 
-Status ModelCharge::hold(uint64_t bytes) {
+Status ModelCharge::hold(uint64_t bytes, Known known) {
   if (tenant_ == nullptr) return {};
+  if (tenant_->closed()) return Status(Code::kCancelled, "the tenant was destroyed while its model was loaded");
   std::unique_lock lock(tenant_->mutex_);
   const uint64_t others = tenant_->model_bytes_ - bytes_;
   const uint64_t limit = tenant_->limits_.model_bytes_max;
   // Lower bytes are always right, whatever the limit has become.
   if (bytes > bytes_ && checked_add(others, bytes).value_or(UINT64_MAX) > limit) {
     lock.unlock();
+    const std::string what = known == Known::kFile ? "the model's file has " : "the model's weights and KV pool take ";
     return tenant_->refuse(
         Refusal::kModel,
-        Status(Code::kQuotaExceeded, "the model takes " + std::to_string(bytes) +
-                                         " bytes of weights and KV pool, the tenant's other models " +
+        Status(Code::kQuotaExceeded, what + std::to_string(bytes) + " bytes, the tenant's other models " +
                                          std::to_string(others) + "; its model_bytes_max is " + std::to_string(limit)));
   }
   tenant_->model_bytes_ = others + bytes;

@@ -23,9 +23,11 @@ class ModelCharge {
 
   // Whose model it is; null = the operator's, for all tenants.
   const std::shared_ptr<Tenant>& tenant() const { return tenant_; }
+  // What is known of its size: before the load, and when its weights are there.
+  enum class Known : uint32_t { kFile = 0, kLoaded = 1 };
   // Holds `bytes` in place of those held so far. kQuotaExceeded, and counted, where they and the tenant's other models
-  // come to more than its model_bytes_max; then it holds what it did.
-  Status hold(uint64_t bytes);
+  // come to more than its model_bytes_max; then it holds what it did. kCancelled: the tenant was destroyed meanwhile.
+  Status hold(uint64_t bytes, Known known = Known::kLoaded);
   // The model is ready. Its tenant may load the next one.
   void loaded();
 

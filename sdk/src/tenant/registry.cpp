@@ -28,7 +28,7 @@ Status Registry::check_floors(const Tenant* changed, uint64_t floor, uint64_t kv
   if (sum <= kv_bytes) return {};
   return Status(Code::kInvalidArgument, "with kv_bytes_floor " + std::to_string(floor) +
                                             " the floors of all tenants come to " + std::to_string(sum) +
-                                            " bytes; the KV pools of this engine hold " + std::to_string(kv_bytes));
+                                            " bytes; the KV pools that tenants share hold " + std::to_string(kv_bytes));
 }
 
 Result<std::shared_ptr<Tenant>> Registry::create(std::string_view name, const TenantLimits& limits, uint64_t kv_bytes,

@@ -119,7 +119,7 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   void settle(const Grant& grant, uint64_t used, uint64_t now_ns);
 
   // A model is to be loaded on its account: one at a time, as one of its requests per second, and only where
-  // model_bytes_max says so.
+  // model_bytes_max says so. The account's bytes are asked of the charge, as far as they are known.
   Result<ModelCharge> admit_load(uint64_t now_ns);
   uint64_t model_bytes() const;
 
@@ -163,7 +163,8 @@ class Tenant : public std::enable_shared_from_this<Tenant> {
   TenantLimits limits_;
   Bucket request_rate_, token_rate_;
   uint64_t model_bytes_ = 0;
-  bool loading_ = false;  // a model, on its account
+  uint32_t models_ = 0;   // on its account, with the one that is being loaded
+  bool loading_ = false;  // there is one
 
   std::atomic<uint32_t> sequences_max_{0};  // of limits_, for the step thread
   std::atomic<uint32_t> waiting_{0}, running_{0}, sequences_{0}, sessions_{0};

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <vector>
 
+#include "base/limits.hpp"
 #include "tenant/tenant.hpp"
 
 namespace merritt::tenant {
@@ -65,7 +67,7 @@ TEST(ModelCharge, BytesAreHeldUntilTheModelIsGone) {
   ModelCharge second = std::move(tenant->admit_load(0)).value();
   const Status over = second.hold(41);
   EXPECT_EQ(over.code(), Code::kQuotaExceeded);
-  for (const char* number : {"takes 41 bytes", "other models 60", "model_bytes_max is 100"}) {
+  for (const char* number : {"pool take 41 bytes", "other models 60", "model_bytes_max is 100"}) {
     EXPECT_NE(over.message().find(number), std::string_view::npos) << over.message();
   }
   EXPECT_EQ(refused(*tenant, Refusal::kModel), 1u);
@@ -79,6 +81,30 @@ TEST(ModelCharge, BytesAreHeldUntilTheModelIsGone) {
   EXPECT_EQ(tenant->usage().model_bytes, 40u);
   moved = ModelCharge();
   EXPECT_EQ(tenant->usage().model_bytes, 0u);
+}
+
+TEST(ModelCharge, ATenantHasSoManyModelsAndNoMore) {
+  const auto tenant = make({.model_bytes_max = 100});
+  std::vector<ModelCharge> held;
+  while (held.size() < limits::kTenantModelsMax) {
+    held.push_back(std::move(tenant->admit_load(0)).value());
+    held.back().loaded();
+  }
+  const Status status = tenant->admit_load(0).status();
+  EXPECT_EQ(status.code(), Code::kQuotaExceeded);
+  EXPECT_NE(status.message().find("has 16 models"), std::string_view::npos) << status.message();
+  EXPECT_EQ(status.retry_after_ms(), 0u) << "waiting does not help";
+  held.pop_back();
+  EXPECT_TRUE(tenant->admit_load(0).ok());
+}
+
+TEST(ModelCharge, OfADestroyedTenantHoldsNothingMore) {
+  const auto tenant = make({.model_bytes_max = 100});
+  ModelCharge charge = std::move(tenant->admit_load(0)).value();
+  const Status file = charge.hold(101, ModelCharge::Known::kFile);
+  EXPECT_NE(file.message().find("file has 101 bytes"), std::string_view::npos) << file.message();
+  tenant->close();
+  EXPECT_EQ(charge.hold(1).code(), Code::kCancelled);
 }
 
 TEST(ModelCharge, ALowerLimitRefusesTheNextModelOnly) {
