@@ -1,14 +1,15 @@
 # merritt_layer(NAME [LINK ...])    static library merritt_<NAME> of sdk/src/<NAME>/*.cpp; slashes become underscores
+#   [ALONE]                         each source is a unit of its own: they have names in common
 # merritt_plugin(NAME [LINK ...])   plugin libmerritt_<NAME>.so of plugins/<NAME>: one exported symbol, own ISA per file
 #   [FEATURES ...]                  CPU features without which it is not loaded, for its manifest
 #   [DIRECTORY ...] [OUTPUT ...]    other sources; other folder under lib/merritt than plugins (fixtures: test_plugins)
 # merritt_test(FOLDER [LINK ...])   executable test_<FOLDER> of tests/<FOLDER>/*_test.cpp
-#   [SOURCES ...] [LARGE]           other sources; much code that does little: under a sanitizer the test's own code is
-#                                   not optimised and not looked through for undefined behaviour, as what it tests is:
-#                                   both take as long as all else there
+#   [SOURCES ...] [LARGE]           other sources; much code that does little: under a sanitizer it is not optimised.
+#                                   A test's own code is not looked through for undefined behaviour, as what it tests
+#                                   is: that takes as long as all else there
 
 function(merritt_layer name)
-  cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
+  cmake_parse_arguments(ARG "ALONE" "" "LINK" ${ARGN})
   string(REPLACE "/" "_" target "merritt_${name}")
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/sdk/src/${name}/*.cpp")
   if(name STREQUAL "base")
@@ -23,6 +24,10 @@ function(merritt_layer name)
   endif()
   merritt_isa_flags(${sources})
   add_library(${target} STATIC ${sources})
+  # Reading the headers takes longer than compiling most files. Those of an ISA have options of their own, and stay alone.
+  if(NOT ARG_ALONE)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  endif()
   target_include_directories(${target} PUBLIC "${PROJECT_SOURCE_DIR}/sdk/src")
   target_link_libraries(${target} PUBLIC merritt_flags merritt_abi ${ARG_LINK})
 endfunction()
@@ -107,8 +112,8 @@ function(merritt_test folder)
   target_link_libraries(${target} PRIVATE merritt_flags ${ARG_LINK} merritt_test_places merritt::gtest)
   # What is tested is optimised in full; of the tests themselves -O3 only makes a build slower. At -O1 GCC takes a
   # replaced operator delete that ends in free for a mismatch.
-  if(ARG_LARGE AND MERRITT_SANITIZE)
-    target_compile_options(${target} PRIVATE -O0 -fno-sanitize=undefined)
+  if(MERRITT_SANITIZE)
+    target_compile_options(${target} PRIVATE -fno-sanitize=undefined $<$<BOOL:${ARG_LARGE}>:-O0>)
   endif()
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>
     $<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:-Wno-mismatched-new-delete>)

@@ -6,6 +6,7 @@ import concurrent.futures
 import hashlib
 import json
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -102,6 +103,13 @@ def object_of(command: str) -> str:
     return words[words.index("-o") + 1] if "-o" in words[:-1] else ""
 
 
+def sources_of(unit: pathlib.Path) -> list[pathlib.Path]:
+    """A unit that CMake puts together of several sources only includes them."""
+    if unit.parent.name != "Unity":
+        return [unit]
+    return [pathlib.Path(name) for name in re.findall(r'^#include "(.+)"$', unit.read_text(), re.M)]
+
+
 def tidy_units() -> list[tuple[pathlib.Path, str]]:
     """(source, digest of all it is made of) for the translation units of the core, the plugins and the tools."""
     build = util.BUILD / "release"
@@ -117,11 +125,12 @@ def tidy_units() -> list[tuple[pathlib.Path, str]]:
     seen: dict[str, str] = {}
     for entry in compile_commands():
         source = pathlib.Path(entry["file"])
-        if not any(source.is_relative_to(util.ROOT / folder) for folder in ("sdk/src", "sdk/tools", "plugins")):
+        sources = sources_of(source)
+        if not any(sources[0].is_relative_to(util.ROOT / folder) for folder in ("sdk/src", "sdk/tools", "plugins")):
             continue
         # Where the checkout lies is no part of what is checked.
         command = entry["command"].replace(str(util.ROOT), "")
-        digest = hashlib.sha256(config + command.encode() + source.read_bytes())
+        digest = hashlib.sha256(config + command.encode() + b"".join(part.read_bytes() for part in sources))
         for name in sorted(depends.get(object_of(entry["command"]), [])):
             path = (build / name).resolve()
             if path.is_relative_to(util.ROOT) and path.is_file():

@@ -28,6 +28,12 @@ struct QueueObject {
   std::vector<merritt_error> errors;
 };
 
+// At the end of a scope the next reader may come.
+struct ReadingEnds {
+  std::atomic<bool>& reading;
+  ~ReadingEnds() { reading.store(false); }
+};
+
 template <class Public>
 struct ObjectOf;
 template <>

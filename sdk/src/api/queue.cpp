@@ -36,11 +36,6 @@ merritt_completion completion_of(const engine::Completion& from, merritt_error* 
   return out;
 }
 
-struct ReadingEnds {
-  std::atomic<bool>& reading;
-  ~ReadingEnds() { reading.store(false); }
-};
-
 Status check_room(const merritt_completion* out, uint32_t stride, uint32_t capacity) {
   constexpr uint32_t kFirstBytes = sizeof(merritt_completion);  // in 0.2
   if (out == nullptr) return invalid("out is NULL");

@@ -7,10 +7,6 @@ using namespace merritt::api;  // NOLINT
 
 namespace {
 uint64_t between(uint64_t from_ns, uint64_t to_ns) { return from_ns == 0 || to_ns < from_ns ? 0 : to_ns - from_ns; }
-struct ReadingEnds {
-  std::atomic<bool>& reading;
-  ~ReadingEnds() { reading.store(false); }
-};
 }  // namespace
 
 extern "C" {

@@ -50,7 +50,7 @@ struct Stub<const void* (*)(const char*, uint32_t)> {
   static const void* call(const char*, uint32_t) { return nullptr; }
 };
 
-Status refused(const std::string& what) { return Status(Code::kBackend, "the plugin's handshake " + what); }
+Status bad_handshake(const std::string& what) { return Status(Code::kBackend, "the plugin's handshake " + what); }
 
 Result<mrt_hello_out> say_hello(mrt_hello_fn hello) {
   mrt_hello_in in{};
@@ -61,7 +61,7 @@ Result<mrt_hello_out> say_hello(mrt_hello_fn hello) {
   try {
     code = hello(&in, &out);
   } catch (...) {
-    return refused("threw an exception");
+    return bad_handshake("threw an exception");
   }
   if (code != MRT_OK || out.abi == 0) {
     const std::string reason = clamp_text(out.reason, sizeof(out.reason));
@@ -69,7 +69,7 @@ Result<mrt_hello_out> say_hello(mrt_hello_fn hello) {
                                           "): " + (reason.empty() ? "it gives no reason" : reason));
   }
   if (out.abi != MRT_BACKEND_ABI) {
-    return refused("chose plugin ABI " + std::to_string(out.abi) + ", which was not offered");
+    return bad_handshake("chose plugin ABI " + std::to_string(out.abi) + ", which was not offered");
   }
   return out;
 }
@@ -78,13 +78,14 @@ Result<mrt_hello_out> say_hello(mrt_hello_fn hello) {
 
 Result<Handshake> shake_hands(mrt_hello_fn hello, const PluginMemory& memory) {
   MERRITT_TRY(const mrt_hello_out out, say_hello(hello));
-  if (out.table == nullptr) return refused("gives no table");
+  if (out.table == nullptr) return bad_handshake("gives no table");
   if (out.table_bytes == 0 || out.table_bytes % sizeof(void*) != 0 || out.table_bytes > kTableBytesMax) {
-    return refused("gives a table of " + std::to_string(out.table_bytes) + " bytes, which is no table size");
+    return bad_handshake("gives a table of " + std::to_string(out.table_bytes) + " bytes, which is no table size");
   }
   const auto address = reinterpret_cast<uintptr_t>(out.table);
   if (address % alignof(void*) != 0 || !memory.has(address, out.table_bytes)) {
-    return refused("gives a table of " + std::to_string(out.table_bytes) + " bytes that is not in its own memory");
+    return bad_handshake("gives a table of " + std::to_string(out.table_bytes) +
+                         " bytes that is not in its own memory");
   }
   Handshake result;
   result.abi = out.abi;
@@ -98,11 +99,11 @@ Result<Handshake> shake_hands(mrt_hello_fn hello, const PluginMemory& memory) {
       continue;
     }
     if (!memory.has_code(function)) {
-      return refused("gives a slot " + std::string(slot.name) + " that is not in the plugin's code");
+      return bad_handshake("gives a slot " + std::string(slot.name) + " that is not in the plugin's code");
     }
     result.slots |= uint64_t{1} << (slot.offset / sizeof(void*));
   }
-  if (!missing.empty()) return refused("lacks required slots: " + missing);
+  if (!missing.empty()) return bad_handshake("lacks required slots: " + missing);
   mrt_backend& t = result.table;
 #define MERRITT_REQUIRED(slot)
 #define MERRITT_OPTIONAL(slot) \

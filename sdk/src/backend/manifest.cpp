@@ -18,7 +18,7 @@ namespace {
 constexpr uint32_t kFormatVersion = 1;
 constexpr size_t kWordBytes = sizeof(capnp::word);
 
-Status corrupt(const std::string& what) { return Status(Code::kCorrupt, "the manifest " + what); }
+Status bad_manifest(const std::string& what) { return Status(Code::kCorrupt, "the manifest " + what); }
 
 // A message may be read many times over by hostile pointers: no more than this often, no deeper than it ever is.
 capnp::ReaderOptions reader_options() {
@@ -53,35 +53,37 @@ bool copy_exact(capnp::Data::Reader from, std::array<uint8_t, N>& to) {
 // What both directions ask of a manifest.
 Status check(const Manifest& manifest) {
   constexpr size_t kMax = limits::kManifestTextBytesMax;
-  if (!is_plain_name(manifest.id, kMax)) return corrupt("has no usable plugin id (letters, digits, ._+-)");
-  if (!is_plain_name(manifest.version, 31)) return corrupt("has no usable version");
-  if (!is_plain_name(manifest.publisher, kMax)) return corrupt("has no usable publisher name (letters, digits, ._+-)");
-  if (manifest.abi_min == 0 || manifest.abi_min > manifest.abi_max) return corrupt("has an ABI range that is none");
-  if (manifest.not_after < 0) return corrupt("has an end date before 1970");
+  if (!is_plain_name(manifest.id, kMax)) return bad_manifest("has no usable plugin id (letters, digits, ._+-)");
+  if (!is_plain_name(manifest.version, 31)) return bad_manifest("has no usable version");
+  if (!is_plain_name(manifest.publisher, kMax))
+    return bad_manifest("has no usable publisher name (letters, digits, ._+-)");
+  if (manifest.abi_min == 0 || manifest.abi_min > manifest.abi_max)
+    return bad_manifest("has an ABI range that is none");
+  if (manifest.not_after < 0) return bad_manifest("has an end date before 1970");
   for (const auto* names : {&manifest.cpu_features, &manifest.capabilities}) {
-    if (names->size() > limits::kManifestFeaturesMax) return corrupt("lists too many features");
+    if (names->size() > limits::kManifestFeaturesMax) return bad_manifest("lists too many features");
     for (const std::string& name : *names) {
       // Names of extensions have slashes.
       std::string plain = name;
       std::replace(plain.begin(), plain.end(), '/', '_');
-      if (!is_plain_name(plain, kMax)) return corrupt("lists a feature name that is none");
+      if (!is_plain_name(plain, kMax)) return bad_manifest("lists a feature name that is none");
     }
   }
   return {};
 }
 
 Status read_names(capnp::List<capnp::Text>::Reader from, std::vector<std::string>& to) {
-  if (from.size() > limits::kManifestFeaturesMax) return corrupt("lists too many features");
+  if (from.size() > limits::kManifestFeaturesMax) return bad_manifest("lists too many features");
   for (const capnp::Text::Reader name : from) to.emplace_back(view(name));
   return {};
 }
 
 Result<Manifest> decode_payload(std::span<const std::byte> payload) {
-  if (payload.empty() || payload.size() % kWordBytes != 0) return corrupt("has a payload of an odd size");
+  if (payload.empty() || payload.size() % kWordBytes != 0) return bad_manifest("has a payload of an odd size");
   const kj::Array<capnp::word> words = to_words(payload);
   const kj::ArrayPtr<const capnp::word> segment = words;
   capnp::SegmentArrayMessageReader message(kj::arrayPtr(&segment, 1), reader_options());
-  if (!message.isCanonical()) return corrupt("has a payload that is not in canonical form");
+  if (!message.isCanonical()) return bad_manifest("has a payload that is not in canonical form");
   const auto root = message.getRoot<schema::PluginPayload>();
   if (root.getFormatVersion() != kFormatVersion) {
     return Status(Code::kUnsupported, "the manifest has format " + std::to_string(root.getFormatVersion()) +
@@ -91,7 +93,7 @@ Result<Manifest> decode_payload(std::span<const std::byte> payload) {
   manifest.id = view(root.getId());
   manifest.version = view(root.getVersion());
   manifest.publisher = view(root.getPublisher());
-  if (!copy_exact(root.getDigest(), manifest.digest)) return corrupt("has no SHA-256 digest");
+  if (!copy_exact(root.getDigest(), manifest.digest)) return bad_manifest("has no SHA-256 digest");
   manifest.abi_min = root.getAbiMin();
   manifest.abi_max = root.getAbiMax();
   manifest.not_after = root.getNotAfter();
@@ -100,25 +102,26 @@ Result<Manifest> decode_payload(std::span<const std::byte> payload) {
   MERRITT_CHECK(check(manifest));
   // A later format may have more fields: what this library does not read, it must not take for understood.
   MERRITT_TRY(const std::vector<std::byte> again, encode_payload(manifest));
-  if (!std::ranges::equal(again, payload)) return corrupt("has a payload with parts that this library does not know");
+  if (!std::ranges::equal(again, payload))
+    return bad_manifest("has a payload with parts that this library does not know");
   return manifest;
 }
 
 Result<SignedManifest> decode_file(std::span<const std::byte> file) {
   const kj::Array<capnp::word> words = to_words(file);
   capnp::FlatArrayMessageReader message(words, reader_options());
-  if (message.getEnd() != words.end()) return corrupt("has bytes after its end");
+  if (message.getEnd() != words.end()) return bad_manifest("has bytes after its end");
   const auto root = message.getRoot<schema::PluginManifest>();
   SignedManifest out;
   const capnp::Data::Reader payload = root.getPayload();
   const auto bytes = std::as_bytes(std::span(payload.begin(), payload.size()));
   out.payload.assign(bytes.begin(), bytes.end());
-  if (!copy_exact(root.getSignature(), out.signature)) return corrupt("carries no Ed25519 signature");
-  if (!copy_exact(root.getKeyId(), out.key_id)) return corrupt("carries no key id");
+  if (!copy_exact(root.getSignature(), out.signature)) return bad_manifest("carries no Ed25519 signature");
+  if (!copy_exact(root.getKeyId(), out.key_id)) return bad_manifest("carries no key id");
   MERRITT_TRY(out.manifest, decode_payload(out.payload));
   // The frame around the payload is not signed: one manifest has one file, not many that read alike.
   if (!std::ranges::equal(encode_signed(out.payload, out.signature, out.key_id), file)) {
-    return corrupt("is not written the way it is signed; sign the plugin again with `merritt plugin sign`");
+    return bad_manifest("is not written the way it is signed; sign the plugin again with `merritt plugin sign`");
   }
   return out;
 }
@@ -161,18 +164,18 @@ std::vector<std::byte> encode_signed(std::span<const std::byte> payload, const S
 }
 
 Result<SignedManifest> decode_signed(std::span<const std::byte> file) {
-  if (file.empty() || file.size() % kWordBytes != 0) return corrupt("is not a Cap'n Proto message");
+  if (file.empty() || file.size() % kWordBytes != 0) return bad_manifest("is not a Cap'n Proto message");
   if (file.size() > limits::kManifestBytesMax) {
-    return corrupt("has " + std::to_string(file.size()) + " bytes; the limit is " +
-                   std::to_string(limits::kManifestBytesMax));
+    return bad_manifest("has " + std::to_string(file.size()) + " bytes; the limit is " +
+                        std::to_string(limits::kManifestBytesMax));
   }
   // The library reports broken messages by throwing; nothing leaves this edge.
   try {
     return decode_file(file);
   } catch (const kj::Exception&) {
-    return corrupt("is not a well-formed Cap'n Proto message");
+    return bad_manifest("is not a well-formed Cap'n Proto message");
   } catch (const std::exception&) {
-    return corrupt("could not be read");
+    return bad_manifest("could not be read");
   }
 }
 

@@ -5,13 +5,10 @@
 #include <bit>
 #include <cmath>
 #include <functional>
-#include <limits>
 
 namespace merritt::sampling {
 namespace {
 
-constexpr float kForbidden = -std::numeric_limits<float>::infinity();
-constexpr float kFiniteMax = std::numeric_limits<float>::max();
 constexpr float kWeightless = -88.0f;  // the exponential of this and less is 0
 
 Weighting all_of(const Weights& weights, size_t n) {

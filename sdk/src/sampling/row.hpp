@@ -7,12 +7,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
 #include "sampling/row_kernels.hpp"
 
 namespace merritt::sampling {
+
+inline constexpr float kForbidden = -std::numeric_limits<float>::infinity();  // the logit of a token that may not come
+inline constexpr float kFiniteMax = std::numeric_limits<float>::max();
 
 struct Candidate {
   float logit;
@@ -25,7 +29,7 @@ inline bool likelier(const Candidate& a, const Candidate& b) {
 }
 
 // The last candidate that stays; by default nothing is cut off.
-inline constexpr Candidate kNoCut{-__builtin_inff(), INT32_MAX};
+inline constexpr Candidate kNoCut{kForbidden, INT32_MAX};
 
 struct Weights {
   float peak = 0;   // weighs 1

@@ -5,14 +5,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
 
 #include "sampling/row.hpp"
 
 namespace merritt::sampling {
 namespace {
 
-constexpr float kFiniteMax = std::numeric_limits<float>::max();
 constexpr uint32_t kDigit = 11;  // bits of the first two digits; the third has the last ten
 constexpr uint32_t kFirstShift = 21, kSecondShift = 10;
 constexpr size_t kBuckets = size_t{1} << kDigit;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -12,9 +11,6 @@
 
 namespace merritt::sampling {
 namespace {
-
-constexpr float kForbidden = -std::numeric_limits<float>::infinity();
-constexpr float kFiniteMax = std::numeric_limits<float>::max();
 
 // An edited logit that left the range of float: the end of the range. Only what was forbidden stays infinite.
 float kept_finite(float logit) { return std::clamp(logit, -kFiniteMax, kFiniteMax); }

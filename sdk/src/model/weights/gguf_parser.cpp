@@ -20,9 +20,9 @@ constexpr uint64_t kKeyMax = 65535;
 constexpr uint64_t kKeyBytesMin = 8 + 1 + 4 + 1;  // name, type and value of the smallest key
 constexpr uint64_t kTensorBytesMin = 8 + 1 + 4 + 8 + 4 + 8;
 constexpr uint32_t kDefaultAlignment = 32;
-constexpr size_t kShown = 80;  // of a name in a message
+constexpr size_t kNameShown = 80;  // of a name in a message
 
-std::string quoted(std::string_view name) { return "'" + clean_text(name, kShown) + "'"; }
+std::string quoted(std::string_view name) { return "'" + clean_text(name, kNameShown) + "'"; }
 Status corrupt(std::string text) { return Status(Code::kCorrupt, std::move(text)); }
 
 // Bytes of a scalar; 0 for strings and arrays.
