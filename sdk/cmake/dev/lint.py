@@ -104,10 +104,10 @@ def object_of(command: str) -> str:
 
 
 def sources_of(unit: pathlib.Path) -> list[pathlib.Path]:
-    """A unit that CMake puts together of several sources only includes them."""
-    if unit.parent.name != "Unity":
+    """A unit that is put together of several sources only includes them."""
+    if unit.parent.name not in ("units", "Unity"):
         return [unit]
-    return [pathlib.Path(name) for name in re.findall(r'^#include "(.+)"$', unit.read_text(), re.M)]
+    return [util.ROOT / name for name in re.findall(r'^#include "(.+)"$', unit.read_text(), re.M)]
 
 
 def tidy_units() -> list[tuple[pathlib.Path, str]]:
