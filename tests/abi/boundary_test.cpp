@@ -89,12 +89,7 @@ class Boundary : public ::testing::Test {
       EXPECT_EQ(merritt_engine_destroy(engine_, nullptr), MERRITT_OK);
     }
   }
-  merritt_tenant_usage usage() const {
-    merritt_tenant_usage usage{};
-    usage.struct_size = sizeof(usage);
-    EXPECT_EQ(merritt_tenant_usage_get(tenant_, &usage, nullptr), MERRITT_OK);
-    return usage;
-  }
+  merritt_tenant_usage usage() const { return test::usage(tenant_); }
   using Call = std::function<int32_t(merritt_error**)>;
   // Lets each allocation of a call fail in turn until the call gets through. After a failure `unchanged` looks at the
   // world, after a success `undo` makes it as it was.

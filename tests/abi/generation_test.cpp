@@ -274,11 +274,9 @@ TEST_P(Stories, DestroyingTheModelReturnsEveryByte) {
   ASSERT_EQ(merritt_engine_stats_get(engine_, &stats, nullptr), MERRITT_OK);
   EXPECT_EQ(stats.weight_bytes, 0u);
   EXPECT_EQ(stats.kv_bytes, 0u);
-  merritt_tenant_usage usage{};
-  usage.struct_size = sizeof(usage);
-  ASSERT_EQ(merritt_tenant_usage_get(tenant_, &usage, nullptr), MERRITT_OK);
-  EXPECT_EQ(usage.sessions, 0u);
-  EXPECT_EQ(usage.kv_bytes, 0u);
+  const merritt_tenant_usage left = usage(tenant_);
+  EXPECT_EQ(left.sessions, 0u);
+  EXPECT_EQ(left.kv_bytes, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, Stories, testing::Values("reference", "fardevice", "onednn"),

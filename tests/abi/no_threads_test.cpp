@@ -244,11 +244,9 @@ TEST_P(NoThreads, ARequestWhoseSessionIsDestroyedWasCancelled) {
   Error error;
   ASSERT_EQ(merritt_session_submit(session, &options, &request, error), MERRITT_OK) << error.message();
   ASSERT_EQ(merritt_session_destroy(session, error), MERRITT_OK) << error.message();
-  merritt_tenant_usage usage{};
-  usage.struct_size = sizeof(usage);
-  ASSERT_EQ(merritt_tenant_usage_get(host.tenant, &usage, error), MERRITT_OK) << error.message();
-  EXPECT_EQ(usage.finished[MERRITT_FINISH_CANCELLED], 1u);
-  EXPECT_EQ(usage.finished[MERRITT_FINISH_ERROR], 0u);
+  const merritt_tenant_usage used = usage(host.tenant);
+  EXPECT_EQ(used.finished[MERRITT_FINISH_CANCELLED], 1u);
+  EXPECT_EQ(used.finished[MERRITT_FINISH_ERROR], 0u);
   EXPECT_EQ(merritt_engine_destroy(host.engine, nullptr), MERRITT_OK);
 }
 
@@ -387,11 +385,9 @@ TEST(DrainRace, LeavesNothingToBeginAfterIt) {
     while (accepted < 2) std::this_thread::yield();
     Error error;
     EXPECT_EQ(merritt_engine_drain(engine, 60'000, error), MERRITT_OK) << error.message();
-    merritt_tenant_usage usage{};
-    usage.struct_size = sizeof(usage);
-    EXPECT_EQ(merritt_tenant_usage_get(tenant, &usage, error), MERRITT_OK) << error.message();
+    const merritt_tenant_usage used = usage(tenant);
     caller.join();
-    EXPECT_EQ(std::accumulate(std::begin(usage.finished), std::end(usage.finished), uint64_t{0}), accepted);
+    EXPECT_EQ(std::accumulate(std::begin(used.finished), std::end(used.finished), uint64_t{0}), accepted);
     EXPECT_EQ(merritt_engine_destroy(engine, nullptr), MERRITT_OK);
   }
 }

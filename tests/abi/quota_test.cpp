@@ -41,12 +41,6 @@ class QuotaAbi : public ::testing::Test {
       EXPECT_EQ(merritt_engine_destroy(engine_, nullptr), MERRITT_OK);
     }
   }
-  static merritt_tenant_usage usage(merritt_tenant tenant) {
-    merritt_tenant_usage usage{};
-    usage.struct_size = sizeof(usage);
-    EXPECT_EQ(merritt_tenant_usage_get(tenant, &usage, nullptr), MERRITT_OK);
-    return usage;
-  }
   static merritt_tenant_options limits(merritt_tenant tenant) {
     merritt_tenant_options limits{};
     limits.struct_size = sizeof(limits);

@@ -41,12 +41,6 @@ class Requests : public ::testing::TestWithParam<const char*> {
     EXPECT_EQ(merritt_engine_stats_get(engine_, &stats, nullptr), MERRITT_OK);
     return stats.steps;
   }
-  merritt_tenant_usage usage(merritt_tenant tenant) const {
-    merritt_tenant_usage usage{};
-    usage.struct_size = sizeof(usage);
-    EXPECT_EQ(merritt_tenant_usage_get(tenant, &usage, nullptr), MERRITT_OK);
-    return usage;
-  }
 
   const TempFolder folder_;
   merritt_engine engine_ = nullptr;

@@ -43,12 +43,6 @@ class TenantModel : public ::testing::Test {
     if (message != nullptr) *message = error.message();
     return code;
   }
-  static merritt_tenant_usage usage(merritt_tenant tenant) {
-    merritt_tenant_usage usage{};
-    usage.struct_size = sizeof(usage);
-    EXPECT_EQ(merritt_tenant_usage_get(tenant, &usage, nullptr), MERRITT_OK);
-    return usage;
-  }
   static uint64_t bytes_of(merritt_model model, uint64_t* kv_bytes = nullptr) {
     merritt_model_info info{};
     info.struct_size = sizeof(info);

@@ -118,6 +118,13 @@ inline merritt_tenant make_tenant(merritt_engine engine, std::string_view name, 
   return tenant;
 }
 
+inline merritt_tenant_usage usage(merritt_tenant tenant) {
+  merritt_tenant_usage usage{};
+  usage.struct_size = sizeof(usage);
+  EXPECT_EQ(merritt_tenant_usage_get(tenant, &usage, nullptr), MERRITT_OK);
+  return usage;
+}
+
 inline merritt_session make_session(merritt_tenant tenant, merritt_model model) {
   merritt_session session = nullptr;
   Error error;
