@@ -50,6 +50,7 @@ class ModelFacts:
     file_bytes: int
     read_bytes: int  # of tensors that every token reads: all but an embedding that is not the head as well
     layer_weights: int  # of matrices in layers
+    tail_weights: int  # of these, what lies behind the last layer's attention, where only rows asked for go on
     layers: int
     kv_heads: int
     head_dim: int
@@ -66,10 +67,10 @@ class ModelFacts:
         return sum(self.spans(depth)) * 2 * self.kv_heads * self.head_dim * bytes_each
 
     def prompt_flops(self, tokens: int) -> float:
-        """Of `tokens` from position 0; the head once. A multiplication with its addition counts as two."""
+        """Of `tokens` from position 0 of which the last is asked for. A multiplication with its addition counts as two."""
         attention = sum(4.0 * self.heads * self.head_dim * span for t in range(0, tokens, 64)
                         for span in self.spans(t + 32)) * min(64, tokens)
-        return 2.0 * self.layer_weights * tokens + attention
+        return 2.0 * (self.layer_weights - self.tail_weights) * tokens + attention
 
 
 def model_facts(inspected: dict[str, Any]) -> ModelFacts:
@@ -78,10 +79,13 @@ def model_facts(inspected: dict[str, Any]) -> ModelFacts:
     tensors = inspected["tensor_list"]
     untied = any(t["name"] == "output.weight" for t in tensors)
     read = sum(t["bytes"] for t in tensors if not (untied and t["name"] == "token_embd.weight"))
-    matrices = [t["dims"] for t in tensors if t["name"].startswith("blk.") and len(t["dims"]) > 1]
+    matrices = {t["name"]: t["dims"][0] * t["dims"][1] for t in tensors if t["name"].startswith("blk.") and len(t["dims"]) > 1}
+    last = number("block_count") - 1
+    tail = [f"blk.{last}.{name}.weight" for name in ("attn_output", "ffn_gate", "ffn_up", "ffn_down")]
     heads = number("attention.head_count")
     return ModelFacts(
-        file_bytes=inspected["file_bytes"], read_bytes=read, layer_weights=sum(d[0] * d[1] for d in matrices),
+        file_bytes=inspected["file_bytes"], read_bytes=read, layer_weights=sum(matrices.values()),
+        tail_weights=sum(matrices.get(name, 0) for name in tail),
         layers=number("block_count"), kv_heads=number("attention.head_count_kv", heads), heads=heads,
         head_dim=number("attention.key_length", number("embedding_length") // heads),
         window=number("attention.sliding_window") if arch in ("gemma3", "cohere2") else 0, period=4 if arch == "cohere2" else 6)

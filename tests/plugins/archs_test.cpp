@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -107,6 +108,24 @@ TEST_P(Archs, LogitsAreThoseOfTransformers) {
     const double tolerance = 2e-4;
     EXPECT_LT(difference(&rig, golden, 40), tolerance);
     EXPECT_LT(difference(&rig, golden, 7), tolerance);
+  }
+}
+
+// What the last layer leaves out is nobody's: rows that are asked for alone are the bits of rows among all others.
+TEST_P(Archs, RowsAskedForAloneAreTheSame) {
+  for (const nlohmann::json& golden : goldens()) {
+    SCOPED_TRACE(golden["name"].get<std::string>());
+    const auto file = open(model_of(golden["model"]));
+    ASSERT_NE(file, nullptr);
+    Rig rig(plugin(), rig_graph(*file));
+    ASSERT_TRUE(rig.ok()) << rig.err.message;
+    const std::vector<uint32_t> tokens = golden["tokens"];
+    ASSERT_EQ(rig.go({{rig.add_sequence(), tokens}}), MRT_OK) << rig.err.message;
+    const std::vector<float> all = rig.rows();
+    ASSERT_EQ(rig.go({{rig.add_sequence(), tokens, MRT_CLASS_PROMPT, false}}), MRT_OK) << rig.err.message;
+    ASSERT_EQ(rig.rows().size(), rig.width());
+    const float* last = all.data() + (tokens.size() - 1) * rig.width();
+    EXPECT_EQ(std::memcmp(rig.row(0), last, rig.width() * sizeof(float)), 0);
   }
 }
 

@@ -17,7 +17,7 @@ import _load  # noqa: E402
 import _pairs  # noqa: E402
 import _peers  # noqa: E402
 
-FACTS = _cells.ModelFacts(file_bytes=1000, read_bytes=900, layer_weights=100, layers=6, kv_heads=1, head_dim=4, heads=2,
+FACTS = _cells.ModelFacts(file_bytes=1000, read_bytes=900, layer_weights=100, tail_weights=0, layers=6, kv_heads=1, head_dim=4, heads=2,
                           window=8)
 
 
@@ -50,8 +50,8 @@ def test_decode_limit_counts_weights_once_and_every_sequences_kv() -> None:
 
 
 def test_prompt_flops_count_matrices_and_attention() -> None:
-    one = _cells.ModelFacts(0, 0, layer_weights=10, layers=1, kv_heads=1, head_dim=4, heads=2, window=0)
-    assert one.prompt_flops(128) == pytest.approx(2 * 10 * 128 + 4 * 8 * 64 * (32 + 96))
+    one = _cells.ModelFacts(0, 0, layer_weights=10, tail_weights=3, layers=1, kv_heads=1, head_dim=4, heads=2, window=0)
+    assert one.prompt_flops(128) == pytest.approx(2 * 7 * 128 + 4 * 8 * 64 * (32 + 96))
 
 
 def test_facts_leave_out_an_embedding_that_is_not_the_head() -> None:
@@ -62,6 +62,9 @@ def test_facts_leave_out_an_embedding_that_is_not_the_head() -> None:
     inspected = {"architecture": "llama", "file_bytes": 99, "metadata": meta, "tensor_list": tensors}
     tied = _cells.model_facts(inspected)
     assert (tied.read_bytes, tied.layer_weights, tied.head_dim, tied.kv_heads, tied.window) == (60, 24, 2, 2, 0)
+    assert tied.tail_weights == 0
+    tensors.append({"name": "blk.0.ffn_up.weight", "bytes": 0, "dims": [4, 5]})
+    assert (_cells.model_facts(inspected).layer_weights, _cells.model_facts(inspected).tail_weights) == (44, 20)
     tensors.append({"name": "output.weight", "bytes": 40, "dims": [4, 10]})
     assert _cells.model_facts(inspected).read_bytes == 50
 

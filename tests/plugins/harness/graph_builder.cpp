@@ -95,13 +95,14 @@ mrt_weights GraphBuilder::source() const {
 GraphBuilder tiny_decoder(const TinyModel& m) {
   GraphBuilder b;
   uint64_t seed = m.seed * 1000;
+  uint32_t rows = MRT_ROWS_TOKENS;
   const auto matrix = [&](uint64_t in, uint64_t out) {
     return b.weight_as(m.weight_type, {in, out}, ++seed, 1.8f / std::sqrt(static_cast<float>(in)));
   };
   const auto norm = [&](uint32_t x, uint32_t width, uint32_t head) {
     std::vector<Attr> attrs = {{MRT_A_EPS, 1e-6}, {MRT_A_OFFSET, 1.0}};
     if (head != 0) attrs.push_back({MRT_A_HEAD_DIM, head});
-    return b.node(MRT_OP_RMS_NORM, width, {x, b.weight({head != 0 ? head : width}, ++seed, 0.3f)}, attrs);
+    return b.node(MRT_OP_RMS_NORM, width, {x, b.weight({head != 0 ? head : width}, ++seed, 0.3f)}, attrs, rows);
   };
   const uint32_t table = matrix(m.width, m.vocab), q_width = m.heads * m.head_dim, kv_width = m.kv_heads * m.head_dim;
   uint32_t x = b.node(MRT_OP_EMBED, m.width, {MRT_REF_INPUT(MRT_IN_TOKENS), table},
@@ -127,19 +128,23 @@ GraphBuilder tiny_decoder(const TinyModel& m) {
     q = b.node(MRT_OP_ROPE, q_width, {q, MRT_REF_INPUT(MRT_IN_POSITIONS)}, rope);
     k = b.node(MRT_OP_ROPE, kv_width, {k, MRT_REF_INPUT(MRT_IN_POSITIONS)}, rope);
     uint32_t y = b.node(MRT_OP_ATTENTION, q_width, {q, k, v}, attention);
-    y = b.node(MRT_OP_LINEAR, m.width, {y, matrix(q_width, m.width)});
+    if (l + 1 == m.layers) {
+      rows = MRT_ROWS_WANTED;
+      y = b.node(MRT_OP_SELECT_ROWS, q_width, {y}, {}, rows);
+      x = b.node(MRT_OP_SELECT_ROWS, m.width, {x}, {}, rows);
+    }
+    y = b.node(MRT_OP_LINEAR, m.width, {y, matrix(q_width, m.width)}, {}, rows);
     if (m.gemma) y = norm(y, m.width, 0);
-    x = b.node(MRT_OP_ADD, m.width, {x, y});
+    x = b.node(MRT_OP_ADD, m.width, {x, y}, {}, rows);
     const uint32_t f = norm(x, m.width, 0);
-    const uint32_t gate = b.node(MRT_OP_LINEAR, m.inner, {f, matrix(m.width, m.inner)});
-    const uint32_t up = b.node(MRT_OP_LINEAR, m.inner, {f, matrix(m.width, m.inner)});
-    y = b.node(MRT_OP_GATE, m.inner, {gate, up}, {{MRT_A_ACT, m.gemma ? 2 : 1}});
-    y = b.node(MRT_OP_LINEAR, m.width, {y, matrix(m.inner, m.width)});
+    const uint32_t gate = b.node(MRT_OP_LINEAR, m.inner, {f, matrix(m.width, m.inner)}, {}, rows);
+    const uint32_t up = b.node(MRT_OP_LINEAR, m.inner, {f, matrix(m.width, m.inner)}, {}, rows);
+    y = b.node(MRT_OP_GATE, m.inner, {gate, up}, {{MRT_A_ACT, m.gemma ? 2 : 1}}, rows);
+    y = b.node(MRT_OP_LINEAR, m.width, {y, matrix(m.inner, m.width)}, {}, rows);
     if (m.gemma) y = norm(y, m.width, 0);
-    x = b.node(MRT_OP_ADD, m.width, {x, y});
+    x = b.node(MRT_OP_ADD, m.width, {x, y}, {}, rows);
   }
   x = norm(x, m.width, 0);
-  x = b.node(MRT_OP_SELECT_ROWS, m.width, {x}, {}, MRT_ROWS_WANTED);
   x = b.node(MRT_OP_LINEAR, m.vocab, {x, table}, {}, MRT_ROWS_WANTED);
   if (m.gemma) x = b.node(MRT_OP_SOFTCAP, m.vocab, {x}, {{MRT_A_SOFTCAP, 30.0}}, MRT_ROWS_WANTED);
   b.output(x);

@@ -64,6 +64,7 @@ struct Config {
 };
 
 Tensor layer(const Tensor& x, const Config& c, const Block& b, uint32_t i) {
+  const bool last = i + 1 == c.size.layers;
   Attention at = c.attention;
   at.window = c.local[i] ? c.window : 0;
   at.kv_layer = i;
@@ -75,12 +76,14 @@ Tensor layer(const Tensor& x, const Config& c, const Block& b, uint32_t i) {
     q = rope(q, c.rope);
     k = rope(k, c.rope);
   }
-  const Tensor o = linear(attention(q, k, v, at), b.wo);
+  const Tensor o = linear(rows_read_on(attention(q, k, v, at), last), b.wo);
 
-  const Tensor a = linear(h, b.gate);
-  const Tensor u = linear(h, b.up);
+  const Tensor f = rows_read_on(h, last);
+  const Tensor a = linear(f, b.gate);
+  const Tensor u = linear(f, b.up);
   const Tensor d = linear(gate(a, u, Act::kSilu), b.down);
-  return x + o + d;
+  const Tensor r = rows_read_on(x, last);
+  return r + o + d;
 }
 
 }  // namespace
@@ -94,7 +97,7 @@ Result<Graph> build_cohere2(const weights::Gguf& gguf, GraphBuilder::Catalogue c
   Tensor x = embed(g.tokens(), table);
   for (uint32_t i = 0; i < c.size.layers && g.ok(); ++i) x = layer(x, c, Block::bind(g, c.size, i), i);
   const Weight out = g.optional_weight("output.weight", {c.size.width, table.out()});
-  x = layer_norm(select_rows(x), g.weight("output_norm.weight", {c.size.width}), {}, c.norm);
+  x = layer_norm(x, g.weight("output_norm.weight", {c.size.width}), {}, c.norm);
   x = linear(x, out ? out : table);
   g.output(c.logit_scale == 1 ? x : scale(x, c.logit_scale));
   return g.build();

@@ -79,7 +79,8 @@ struct Config {
 };
 
 Tensor layer(const Tensor& x, const Config& c, const Block& b, uint32_t i) {
-  const Rope& r = c.local[i] ? c.local_rope : c.global_rope;
+  const bool last = i + 1 == c.size.layers;
+  const Rope& turn = c.local[i] ? c.local_rope : c.global_rope;
   Attention at = c.attention;
   at.window = c.local[i] ? c.window : 0;
   at.kv_layer = i;
@@ -89,10 +90,11 @@ Tensor layer(const Tensor& x, const Config& c, const Block& b, uint32_t i) {
   const Tensor v = linear(h, b.wv);
   q = rms_norm(q, b.q_norm, c.head_norm);
   k = rms_norm(k, b.k_norm, c.head_norm);
-  q = rope(q, r);
-  k = rope(k, r);
-  const Tensor o = linear(attention(q, k, v, at), b.wo);
-  const Tensor y = x + rms_norm(o, b.post_attn, c.norm);
+  q = rope(q, turn);
+  k = rope(k, turn);
+  const Tensor o = linear(rows_read_on(attention(q, k, v, at), last), b.wo);
+  const Tensor r = rows_read_on(x, last);
+  const Tensor y = r + rms_norm(o, b.post_attn, c.norm);
 
   const Tensor f = rms_norm(y, b.ffn_norm, c.norm);
   const Tensor a = linear(f, b.gate);
@@ -112,7 +114,7 @@ Result<Graph> build_gemma3(const weights::Gguf& gguf, GraphBuilder::Catalogue ca
   Tensor x = embed(g.tokens(), table, c.embedding_scale);
   for (uint32_t i = 0; i < c.size.layers && g.ok(); ++i) x = layer(x, c, Block::bind(g, c.size, i), i);
   const Weight out = g.optional_weight("output.weight", {c.size.width, table.out()});
-  x = rms_norm(select_rows(x), g.weight("output_norm.weight", {c.size.width}), c.norm);
+  x = rms_norm(x, g.weight("output_norm.weight", {c.size.width}), c.norm);
   g.output(softcap(linear(x, out ? out : table), c.final_softcap));
   return g.build();
 }

@@ -63,6 +63,7 @@ struct Config {
 };
 
 Tensor layer(const Tensor& x, const Config& c, const Block& b, const Weight& factors, uint32_t i) {
+  const bool last = i + 1 == c.size.layers;
   Attention at = c.attention;
   at.kv_layer = i;
   const Tensor h = rms_norm(x, b.attn_norm, c.norm);
@@ -71,8 +72,9 @@ Tensor layer(const Tensor& x, const Config& c, const Block& b, const Weight& fac
   const Tensor v = linear(h, b.wv);
   q = rope(q, c.rope, factors);
   k = rope(k, c.rope, factors);
-  const Tensor o = attention(q, k, v, at);
-  const Tensor y = x + linear(o, b.wo);
+  const Tensor o = rows_read_on(attention(q, k, v, at), last);
+  const Tensor r = rows_read_on(x, last);
+  const Tensor y = r + linear(o, b.wo);
 
   const Tensor f = rms_norm(y, b.ffn_norm, c.norm);
   const Tensor a = linear(f, b.gate);
@@ -92,7 +94,7 @@ Result<Graph> build_llama(const weights::Gguf& gguf, GraphBuilder::Catalogue cat
   Tensor x = embed(g.tokens(), table);
   for (uint32_t i = 0; i < c.size.layers && g.ok(); ++i) x = layer(x, c, Block::bind(g, c.size, i), factors, i);
   const Weight out = g.optional_weight("output.weight", {c.size.width, table.out()});
-  x = rms_norm(select_rows(x), g.weight("output_norm.weight", {c.size.width}), c.norm);
+  x = rms_norm(x, g.weight("output_norm.weight", {c.size.width}), c.norm);
   g.output(linear(x, out ? out : table));
   return g.build();
 }
