@@ -110,6 +110,8 @@ struct Kernels {
   // PROMPT products in tiles; null where `bf16` is false, the product also where there is no AMX.
   // Weights of blocks [b0, b0 + n) of a group.
   void (*open_tiles)(const Packed& w, uint64_t g, uint32_t b0, uint32_t n, uint16_t* to) = nullptr;
+  // A gate's sums and those of what it lets through, 16 rows by 32 outputs as two tiles each: a tile of rows in bf16.
+  void (*gate_tile)(const float* a, const float* b, uint32_t act, uint16_t* to) = nullptr;
   // On the calling thread, whose tile registers it leaves in their initial state.
   void (*multiply_tiles)(const TileProduct& p) noexcept = nullptr;
 };

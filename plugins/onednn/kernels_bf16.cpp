@@ -26,6 +26,7 @@ const Kernels* kernels_vnni() noexcept {
     k.pack_values = pack_values;
     k.soften = soften;
     k.open_tiles = open_tiles;
+    k.gate_tile = gate_tile;
     return k;
   }();
   return &kTable;

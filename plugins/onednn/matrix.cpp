@@ -9,43 +9,53 @@
 namespace merritt::onednn {
 using namespace plugin;
 
+// PROMPT rows.
+Cut Runner::prompt_cut(const MatrixOp& op) const noexcept {
+  const Packed& m = model_->matrix(op.matrix);
+  constexpr uint32_t kGroups = kPanelColumns / kLanes;
+  if (!op.prompt_bf16 || !model_->in_tiles()) return {m.groups, kGroups, kGroups, host_->n_workers()};
+  const uint32_t wide = m.padded < kTileShallow ? kTileShallowGroups : kTileProductGroups;
+  const uint32_t most = tile_groups(m, op.gate.up == kNoValue ? wide : wide / 2);
+  return {m.groups, most, std::max(2u, most / 4 * 2), host_->n_workers()};
+}
+
+// Long enough to stream. Where rows are enough to be multiplied in tiles, what comes before the first product of a task
+// takes longer. Without tiles longer tasks were not measured.
+Cut Runner::generated_cut(const MatrixOp& op, uint32_t rows) const noexcept {
+  const Packed& m = model_->matrix(op.matrix);
+  constexpr uint32_t kManyRows = 5;
+  const uint64_t stream_bytes = !model_->in_tiles() ? 128u << 10 : rows >= kManyRows ? 2048u << 10 : 512u << 10;
+  const uint64_t fair = std::max<uint64_t>(1, m.groups / (static_cast<uint64_t>(host_->n_workers()) * 2));
+  uint64_t length = std::clamp<uint64_t>(stream_bytes / m.group_bytes, 1, fair);
+  // In fours, which some kernels read at once, where that leaves every worker its share.
+  constexpr uint64_t kTogether = 4;
+  if (fair >= kTogether) length = (length + kTogether - 1) / kTogether * kTogether;
+  return {m.groups, length, std::max(kTogether, length / 4 / kTogether * kTogether), host_->n_workers()};
+}
+
 Runner::Work Runner::matrix_work(const MatrixOp& op) const noexcept {
-  const Packed& w = model_->matrix(op.matrix);
   const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
-  Work work{};
-  if (rows.n_prompt != 0) {
-    const uint64_t groups = op.prompt_bf16 && model_->in_tiles() ? tile_groups(w) : kPanelColumns / kLanes;
-    work.prompt_tasks = static_cast<uint32_t>((w.groups + groups - 1) / groups);
-  }
-  work.tasks = work.prompt_tasks;
-  if (rows.n > rows.n_prompt) {
-    // Long enough to stream, short enough that the last one to finish is not waited for. Where rows are enough to be
-    // multiplied in tiles, what comes before the first product of a task takes longer. Without tiles longer tasks were
-    // not measured.
-    constexpr uint32_t kManyRows = 5;
-    const bool many = rows.n - rows.n_prompt >= kManyRows;
-    const uint64_t stream_bytes = !model_->in_tiles() ? 128u << 10 : many ? 2048u << 10 : 512u << 10;
-    const uint64_t fair = std::max<uint64_t>(1, w.groups / (static_cast<uint64_t>(host_->n_workers()) * 2));
-    work.chunk = std::clamp<uint64_t>(stream_bytes / w.group_bytes, 1, fair);
-    // In fours, which some kernels read at once, where that leaves every worker its share.
-    constexpr uint64_t kTogether = 4;
-    if (fair >= kTogether) work.chunk = (work.chunk + kTogether - 1) / kTogether * kTogether;
-    work.tasks += static_cast<uint32_t>((w.groups + work.chunk - 1) / work.chunk);
-  }
+  Work work;
+  if (rows.n_prompt != 0 && !op.behind_gate) work.prompt = prompt_cut(op);
+  if (rows.n > rows.n_prompt) work.generated = generated_cut(op, rows.n - rows.n_prompt);
+  work.tasks = work.prompt.tasks() + work.generated.tasks();
   return work;
 }
 
 void Runner::matrix_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept {
+  Worker& w = workers_[worker];
   for (const MatrixOp& op : phase.matrix_ops) {
     if (!wanted(op.needed_by)) continue;
     const Work work = matrix_work(op);
-    if (i < work.tasks) {
-      const bool tiles = op.prompt_bf16 && model_->in_tiles();
-      if (i < work.prompt_tasks && tiles) return prompt_tiles(op, i, workers_[worker]);
-      if (i < work.prompt_tasks) return prompt_panel(op, i, workers_[worker]);
-      return generated_groups(op, i - work.prompt_tasks, work.chunk, workers_[worker]);
+    if (i >= work.tasks) {
+      i -= work.tasks;
+      continue;
     }
-    i -= work.tasks;
+    const uint32_t prompts = work.prompt.tasks();
+    if (i >= prompts) return generated_groups(op, work.generated.task(i - prompts), w);
+    if (op.gate.up != kNoValue) return prompt_gated(op, phase.matrix_ops[op.gate.up], work.prompt, i, w);
+    if (op.prompt_bf16 && model_->in_tiles()) return prompt_tiles(op, work.prompt, i, w);
+    return prompt_panel(op, i, w);
   }
 }
 
@@ -62,9 +72,9 @@ void Runner::look_ahead(uint32_t active, uint32_t worker, Ahead* ahead) const no
     if (!wanted(op.needed_by)) continue;
     if (rows.n == rows.n_prompt) return;
     const Packed& m = model_->matrix(op.matrix);
-    const uint64_t share = matrix_work(op).chunk * m.group_bytes, first = std::min(m.bytes(), worker * share);
-    ahead->at = m.data + first;
-    ahead->end = m.data + std::min(m.bytes(), first + share);
+    const Cut::Run run = generated_cut(op, rows.n - rows.n_prompt).task(worker);
+    ahead->at = m.data + run.g0 * m.group_bytes;
+    ahead->end = ahead->at + run.groups * m.group_bytes;
     return;
   }
 }
@@ -104,25 +114,51 @@ void Runner::prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcep
 }
 
 // Wide, so that rows are read seldom, but leaving each worker some tasks.
-uint32_t Runner::tile_groups(const Packed& m) const noexcept {
-  uint32_t groups = kTileProductGroups;
+uint32_t Runner::tile_groups(const Packed& m, uint32_t most) const noexcept {
+  uint32_t groups = most;
   while (groups > 2 && m.groups / groups < 4ull * host_->n_workers()) groups /= 2;
   return groups;
 }
 
-void Runner::prompt_tiles(const MatrixOp& op, uint32_t i, Worker& w) noexcept {
+// A gate and what it lets through, group by group side by side (schedule_gates.cpp).
+void Runner::prompt_gated(const MatrixOp& op, const MatrixOp& up, const Cut& cut, uint32_t i, Worker& w) noexcept {
+  const Packed &m = model_->matrix(op.matrix), &second = model_->matrix(up.matrix);
+  const uint32_t n_rows = rows_of(model_->plan().nodes[op.node].rows).n_prompt;
+  const Cut::Run run = cut.task(i), later = cut.task(i + host_->n_workers());  // likely the same worker's
+  const uint32_t groups = run.groups;
+  const TilePart parts[] = {{&m, run.g0, groups}, {&second, run.g0, groups}};
+  const TilePart next[] = {{&m, later.g0, later.groups}, {&second, later.g0, later.groups}};
+  constexpr uint64_t kTile = kTileBytes / sizeof(float);
+  for (uint32_t r0 = 0; r0 < n_rows; r0 += kTileProductRows) {
+    const uint32_t rows = std::min(kTileProductRows, n_rows - r0);
+    const bool more = r0 + rows < n_rows;
+    multiply_in_tiles(*k_, parts, more ? parts : next, row(op.in_bf16, r0), rows, w.panel, w.tile, nullptr, 0);
+    const float* sums = w.tile;
+    for (uint32_t r = 0; r < rows; r += kTileRows, sums += 2 * groups * kTile) {
+      uint8_t* to = row(op.gate.out_bf16, r0 + r) + run.g0 / 2 * kTileBytes;
+      for (uint32_t g = 0; g < groups; g += 2, to += kTileBytes) {
+        k_->gate_tile(sums + g * kTile, sums + (g + groups) * kTile, op.gate.act, reinterpret_cast<uint16_t*>(to));
+      }
+    }
+  }
+}
+
+void Runner::prompt_tiles(const MatrixOp& op, const Cut& cut, uint32_t i, Worker& w) noexcept {
   const Packed& m = model_->matrix(op.matrix);
-  const uint32_t n_rows = rows_of(model_->plan().nodes[op.node].rows).n_prompt, most = tile_groups(m);
-  const uint64_t g0 = static_cast<uint64_t>(i) * most, left = std::min<uint64_t>(most, m.groups - g0);
-  const uint32_t groups = static_cast<uint32_t>(left + 1) / 2 * 2;
+  const uint32_t n_rows = rows_of(model_->plan().nodes[op.node].rows).n_prompt;
+  const Cut::Run run = cut.task(i), later = cut.task(i + host_->n_workers());  // likely the same worker's
+  const uint64_t g0 = run.g0;
+  const uint32_t groups = (run.groups + 1) / 2 * 2;
   for (uint32_t r0 = 0; r0 < n_rows; r0 += kTileProductRows) {
     const uint32_t rows = std::min(kTileProductRows, n_rows - r0);
     // Straight to the rows where these lie one after another and have the tiles' columns, and nothing is to be added.
     const Value& y = model_->schedule().values[op.out];
     const bool straight = y.output == kNoValue && op.bias == kNoValue && (g0 + groups) * kLanes <= m.rows;
     float* out = straight ? row_as<float>(op.out, r0) + g0 * kLanes : nullptr;
+    const TilePart part{&m, g0, groups};
+    const TilePart next = r0 + rows < n_rows ? part : TilePart{&m, later.g0, later.groups};
     const uint32_t given =
-        multiply_in_tiles(*k_, m, g0, groups, row(op.in_bf16, r0), rows, w.panel, w.tile, out, y.row_bytes);
+        multiply_in_tiles(*k_, {&part, 1}, {&next, 1}, row(op.in_bf16, r0), rows, w.panel, w.tile, out, y.row_bytes);
     give_tiles(op, g0, groups, r0, given, rows, w.tile);
   }
 }
@@ -148,12 +184,12 @@ void Runner::give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32
   }
 }
 
-void Runner::generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk, Worker& w) noexcept {
+void Runner::generated_groups(const MatrixOp& op, Cut::Run run, Worker& w) noexcept {
   const Packed& m = model_->matrix(op.matrix);
   const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
   const uint32_t n = rows.n - rows.n_prompt;
   for (uint32_t i = 0; i < n; ++i) w.out[i] = row_as<float>(op.out, rows.n_prompt + i);
-  const uint64_t g0 = piece * chunk, g1 = std::min(m.groups, g0 + chunk);
+  const uint64_t g0 = run.g0, g1 = g0 + run.groups;
   const float* bias = model_->vector(op.bias);
   if (op.generated != RowForm::kF32) {
     const uint64_t row_bytes = form_row_bytes(op.generated, m.padded);

@@ -12,7 +12,7 @@ namespace {
 using namespace plugin;
 
 // Changes whenever a change of this plugin may change a result.
-constexpr char kNumerics[] = "onednn/6";
+constexpr char kNumerics[] = "onednn/7";
 // One worker's share of the rows that are read and packed at a time.
 constexpr uint64_t kPieceBytes = 256u << 10;
 
@@ -156,7 +156,8 @@ int32_t Model::compile(const mrt_graph* graph, const mrt_weights* weights, const
   isa_ = isa;
   exact_ = (flags & MRT_COMPILE_EXACT) != 0;
   // Without a bf16 kernel of the library the panels stay f32: our own kernel knows only these.
-  MERRITT_PLUGIN_TRY(build_schedule(plan_, {isa.kernels->bf16 && isa.library_bf16, exact_}, &schedule_, err));
+  const Formats formats{isa.kernels->bf16 && isa.library_bf16, in_tiles(), exact_};
+  MERRITT_PLUGIN_TRY(build_schedule(plan_, formats, &schedule_, err));
   lay_out();
   mrt_model_info answer{};
   answer.struct_size = sizeof answer;
@@ -199,7 +200,8 @@ void Model::kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t by
     std::snprintf(to, bytes, "onednn:brgemm_bf16");
     return;
   }
-  std::snprintf(to, bytes, "own:%s_%s", op_name(plan_.nodes[node].op), isa_.kernels->name);
+  const bool in_products = row_class == MRT_CLASS_PROMPT && is_joined(schedule_, node);
+  std::snprintf(to, bytes, "own:%s_%s", op_name(plan_.nodes[node].op), in_products ? "bf16_amx" : isa_.kernels->name);
 }
 
 }  // namespace merritt::onednn

@@ -11,10 +11,11 @@ namespace merritt::onednn {
 using namespace plugin;
 
 void Runner::row_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept {
-  const uint32_t n = rows_of(phase.rows).n, step = n > 32 ? 8 : 1;
+  const uint32_t n = rows_of(phase.rows).n, prompt = rows_of(phase.rows).n_prompt, step = n > 32 ? 8 : 1;
   const uint32_t end = std::min(n, (i + 1) * step);
   for (uint32_t r = i * step; r < end; ++r) {
     for (const RowOp& op : phase.row_ops) {
+      if (op.generated_only && r < prompt) continue;
       if (wanted(op.needed_by)) row_op(op, phase.rows, r, worker);
     }
   }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "onednn/attention_work.hpp"
+#include "onednn/cut.hpp"
 #include "onednn/model.hpp"
 #include "support/pool.hpp"
 #include "support/staging.hpp"
@@ -62,9 +63,9 @@ class Runner {
     uint32_t active = 0;  // the phase they belong to
     const uint8_t *at = nullptr, *end = nullptr;
   };
-  struct Work {  // one op of a matrix or attention phase: how many tasks of each class
-    uint32_t prompt_tasks, tasks;
-    uint64_t chunk;
+  struct Work {  // one op of a matrix phase
+    Cut prompt, generated;
+    uint32_t tasks = 0;  // of both
   };
 
   // runner_create.cpp
@@ -97,11 +98,14 @@ class Runner {
   // matrix.cpp
   void matrix_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
   void prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept;
-  uint32_t tile_groups(const Packed& m) const noexcept;
-  void prompt_tiles(const MatrixOp& op, uint32_t i, Worker& w) noexcept;
+  uint32_t tile_groups(const Packed& m, uint32_t most) const noexcept;
+  Cut prompt_cut(const MatrixOp& op) const noexcept;
+  Cut generated_cut(const MatrixOp& op, uint32_t rows) const noexcept;
+  void prompt_tiles(const MatrixOp& op, const Cut& cut, uint32_t i, Worker& w) noexcept;
+  void prompt_gated(const MatrixOp& op, const MatrixOp& up, const Cut& cut, uint32_t i, Worker& w) noexcept;
   void give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32_t r0, uint32_t first, uint32_t rows,
                   const float* sums) noexcept;
-  void generated_groups(const MatrixOp& op, uint32_t piece, uint64_t chunk, Worker& w) noexcept;
+  void generated_groups(const MatrixOp& op, Cut::Run run, Worker& w) noexcept;
   Work matrix_work(const MatrixOp& op) const noexcept;
   void look_ahead(uint32_t active, uint32_t worker, Ahead* ahead) const noexcept;
   // attention_work.cpp

@@ -142,7 +142,10 @@ int32_t Runner::take_values(mrt_error* err) {
     if (values[v].output == kNoValue) order.push_back(v);
     slack = std::max(slack, values[v].row_bytes * kRowBlock);
   }
-  const auto bytes_of = [&](uint32_t v) { return rounded(values[v].row_bytes * max_rows_of(values[v].rows, policy_)); };
+  const auto bytes_of = [&](uint32_t v) {
+    const uint64_t rows = max_rows_of(values[v].rows, policy_);
+    return rounded(values[v].row_bytes * (values[v].bands ? (rows + kTileRows - 1) / kTileRows * kTileRows : rows));
+  };
   std::stable_sort(order.begin(), order.end(),
                    [&](uint32_t a, uint32_t b) { return values[a].first < values[b].first; });
   std::vector<uint32_t> live;  // sorted by address

@@ -264,7 +264,10 @@ void Builder::converted(uint32_t width, MatrixOp* product) {
     }
     return forms_[value].*which;
   };
-  if (product->prompt_bf16) product->in_bf16 = form(&Forms::bf16, padded * 2, &RowOp::out_bf16);
+  if (product->prompt_bf16) {
+    product->in_bf16 = form(&Forms::bf16, padded * 2, &RowOp::out_bf16);
+    s_.values[product->in_bf16].bands = formats_.tiles;
+  }
   const uint64_t code_bytes = form_row_bytes(product->generated, padded);
   if (product->generated == RowForm::kQ12) product->in_codes = form(&Forms::q12, code_bytes, &RowOp::out_q12);
   if (product->generated == RowForm::kQ16) product->in_codes = form(&Forms::q16, code_bytes, &RowOp::out_q16);
@@ -380,7 +383,9 @@ void Builder::finish() {
 
 int32_t build_schedule(const Plan& plan, const Formats& formats, Schedule* out, mrt_error* err) {
   *out = {};
-  return Builder(plan, formats, out).run(err);
+  MERRITT_PLUGIN_TRY(Builder(plan, formats, out).run(err));
+  if (formats.tiles) join_gates(plan, out);
+  return MRT_OK;
 }
 
 }  // namespace merritt::onednn

@@ -43,6 +43,7 @@ struct Value {
   uint32_t first = 0, last = 0;  // phases between which it lives
   uint32_t ready = 0;            // the phase after which it may be read
   uint32_t output = kNoValue;    // lies in the staging output of this number instead
+  bool bands = false;            // in tiles: of the last sixteen rows all have their place, used or not
 };
 
 struct RowOp {
@@ -54,6 +55,14 @@ struct RowOp {
   uint32_t width = 0;
   uint32_t angles = kNoValue;  // index of the angle set
   uint32_t needed_by = 0;
+  bool generated_only = false;  // PROMPT rows are made by products (GateOf)
+};
+
+/// For PROMPT rows in tiles: the product of `up`, an op of the same phase, goes through a gate made of this op's, and
+/// only rows in bf16 for the next product are kept of both.
+struct GateOf {
+  uint32_t up = kNoValue, act = 0;
+  uint32_t out_bf16 = kNoValue;
 };
 
 struct MatrixOp {
@@ -63,6 +72,8 @@ struct MatrixOp {
   bool prompt_bf16 = false;
   RowForm generated = RowForm::kF32;
   uint32_t needed_by = 0;
+  GateOf gate;
+  bool behind_gate = false;  // its PROMPT rows are made by the op whose `up` it is
 };
 
 struct AttentionOp {
@@ -111,8 +122,14 @@ struct Schedule {
 /// What the device can do, as far as the choice of formats goes.
 struct Formats {
   bool bf16 = false;   // PROMPT rows in bf16
+  bool tiles = false;  // and as tiles
   bool exact = false;  // f32 throughout
 };
+
+/// Finds the products that may be made together with their gate, and marks them and the row ops that this saves.
+void join_gates(const plugin::Plan& plan, Schedule* s);
+/// Of a GATE node.
+bool is_joined(const Schedule& s, uint32_t node);
 
 /// Declines, naming the node, what this plugin cannot do.
 int32_t build_schedule(const plugin::Plan& plan, const Formats& formats, Schedule* out, mrt_error* err);

@@ -26,8 +26,8 @@ struct Place {
 // Two bands: what is loaded for one product serves the next one too. Rows pass through the first cache, the weights
 // stay. A tile is loaded again as soon as its last product has begun: in minutes in which the core does not do loads
 // and products at once of itself, that is a fifth of the time (docs/explanation/performance.md).
-inline void two_bands(const TileProduct& p, const uint8_t* a, const uint8_t* b, const Place& c,
-                      uint32_t band) noexcept {
+inline void two_bands(const TileProduct& p, const uint8_t* a, const uint8_t* b, const Place& c, uint32_t band,
+                      const uint8_t* ahead) noexcept {
   if (p.add) {
     const uint8_t* from = c.source(band);
     const auto row = static_cast<int64_t>(c.from->row);
@@ -48,6 +48,7 @@ inline void two_bands(const TileProduct& p, const uint8_t* a, const uint8_t* b, 
   for (uint32_t i = 1; i < p.depth; ++i) {
     a += kTileBytes;
     b += kTileBytes;
+    for (uint32_t l = 0; l < p.a_lines; ++l, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(2, 5, 6);
     _tile_loadd(6, b, 64);
@@ -92,6 +93,12 @@ inline void one_band(const TileProduct& p, const uint8_t* a, const uint8_t* b, c
   _tile_stored(1, to + c.to->group, row);
 }
 
+// The i-th of n shares.
+inline void ask(const TileAhead& ahead, uint32_t i, uint32_t n) noexcept {
+  const uint64_t share = (ahead.bytes / n + 63) / 64 * 64, end = (i + 1) * share;
+  for (uint64_t at = i * share; at < end && at < ahead.bytes; at += 64) _mm_prefetch(ahead.at + at, _MM_HINT_T1);
+}
+
 void multiply_tiles(const TileProduct& p) noexcept {
   _tile_loadconfig(&kWholeTiles);
   for (uint32_t g = 0; g < p.groups; g += 2) {
@@ -100,7 +107,16 @@ void multiply_tiles(const TileProduct& p) noexcept {
     const Place on{&p.from, &p.to, g}, back{&p.from, &p.from, g};
     uint32_t band = 0;
     for (; band + 2 <= p.bands; band += 2, a += 2 * p.a_band) {
-      two_bands(p, a, b, band + 2 <= p.bands_to ? on : back, band);
+      ask(p.ahead[g], band / 2, p.bands / 2);
+      ask(p.ahead[g + 1], band / 2, p.bands / 2);
+      // Each pair of groups asks for its part of the bands' next stretch.
+      const uint64_t part = static_cast<uint64_t>(g / 2) * p.a_lines * 64 * p.depth, half = p.depth * kTileBytes;
+      const uint8_t* ahead = p.a_ahead + band * p.a_band + (part < half ? part : part - half + p.a_band);
+      two_bands(p, a, b, band + 2 <= p.bands_to ? on : back, band, ahead);
+    }
+    if (p.bands == 1) {
+      ask(p.ahead[g], 0, 1);
+      ask(p.ahead[g + 1], 0, 1);
     }
     if (band < p.bands) one_band(p, a, b, band + 1 <= p.bands_to ? on : back, band);
   }

@@ -124,8 +124,10 @@ void prompt_tiles(benchmark::State& state, uint32_t type, uint64_t rows, uint64_
   const Bytes a = bytes(padded * cols * 2), opened = bytes(kTileProductGroups * kTileProductDepth * 32),
               sums = bytes(padded * kTileProductGroups * kLanes * sizeof(float)), y = bytes(m * rows * sizeof(float));
   for (auto _ : state) {
-    for (uint64_t g = 0; g < w.packed.groups; g += kTileProductGroups) {
-      multiply_in_tiles(kernels(), w.packed, g, kTileProductGroups, a.get(), m, opened.get(),
+    constexpr uint32_t kGroups = kTileShallowGroups;
+    for (uint64_t g = 0; g < w.packed.groups; g += kGroups) {
+      const TilePart part{&w.packed, g, kGroups}, next{&w.packed, g + kGroups, kGroups};
+      multiply_in_tiles(kernels(), {&part, 1}, {&next, 1}, a.get(), m, opened.get(),
                         reinterpret_cast<float*>(sums.get()), reinterpret_cast<float*>(y.get()) + g * kLanes,
                         rows * sizeof(float));
     }

@@ -259,6 +259,65 @@ TEST_F(OneDnn, ClassesDoNotTouchEachOtherInsideTheGraph) {
   }
 }
 
+std::string kernel_name(const Rig& rig, uint32_t node, uint32_t row_class) {
+  const auto* trace = static_cast<const mrt_ext_trace*>(rig.table().extension(MRT_EXT_TRACE, sizeof MRT_EXT_TRACE - 1));
+  char name[64] = {};
+  mrt_error err{};
+  EXPECT_EQ(trace->kernel_name(rig.model, node, row_class, name, sizeof name, &err), MRT_OK) << err.message;
+  return name;
+}
+
+bool has_amx() {
+  mrt_device_desc desc{};
+  desc.struct_size = sizeof desc;
+  mrt_error err{};
+  EXPECT_EQ(onednn().table.device_describe(0, &desc, &err), MRT_OK) << err.message;
+  return std::string(desc.name).find("AMX") != std::string::npos;
+}
+
+// act(x Wg) * (x Wu) Wd, and what lies between as an output too if `kept`, which keeps PROMPT rows from being made by
+// the products themselves.
+constexpr uint32_t kGateNode = 2;
+GraphBuilder gated(uint32_t gate_type, uint32_t up_type, uint32_t inner, uint32_t act, bool kept) {
+  constexpr uint32_t kInputs = 768;
+  GraphBuilder g;
+  uint64_t seed = inner;
+  const auto product = [&](uint32_t type, uint32_t x, uint32_t in, uint32_t out) {
+    return g.node(MRT_OP_LINEAR, out,
+                  {x, g.weight(type, {in, out}, random_blocks(type, static_cast<uint64_t>(in) * out, ++seed))});
+  };
+  const uint32_t x = MRT_REF_INPUT(MRT_IN_HIDDEN), gate = product(gate_type, x, kInputs, inner);
+  const uint32_t y = g.node(MRT_OP_GATE, inner, {gate, product(up_type, x, kInputs, inner)}, {{MRT_A_ACT, act}});
+  g.output(product(kQ8_0, y, inner, 48));
+  if (kept) g.output(y);
+  return g;
+}
+
+TEST_F(OneDnn, GatesInsideProductsAreTheSameBits) {
+  const uint32_t types[][2] = {{kQ8_0, kQ8_0}, {kQ4_K, kQ6_K}, {kQ6_K, kQ5_0}, {kBF16, kQ4_0}, {kF32, kQ8_0}};
+  const std::vector<float> x = noise(4, 600 * 768, 1.0f);
+  for (const auto& type : types) {
+    uint32_t act = 0;
+    for (const uint32_t inner : {32u, 96u, 320u, 1184u}) {
+      ++act;  // SiLU, both forms of GELU, ReLU
+      const GraphBuilder joined = gated(type[0], type[1], inner, act, false);
+      const GraphBuilder apart = gated(type[0], type[1], inner, act, true);
+      Rig a(onednn(), joined, product_options(0, 0, Executor::kTwoThreads)), b(onednn(), apart, product_options(0, 0));
+      ASSERT_TRUE(a.ok() && b.ok()) << a.err.message << b.err.message;
+      EXPECT_EQ(kernel_name(a, kGateNode, MRT_CLASS_PROMPT) == "own:gate_bf16_amx", has_amx() && type[0] != kF32);
+      EXPECT_NE(kernel_name(b, kGateNode, MRT_CLASS_PROMPT), "own:gate_bf16_amx");
+      for (const uint32_t rows : {1u, 15u, 16u, 33u, 590u}) {
+        const std::vector<Part> parts = {{0, 7, MRT_CLASS_GENERATED}, {7, rows, MRT_CLASS_PROMPT}};
+        const auto one = multiply(&a, x, 768, parts), other = multiply(&b, x, 768, parts);
+        ASSERT_EQ(one.size(), (7ull + rows) * 48) << a.err.message;
+        ASSERT_EQ(other.size(), one.size()) << b.err.message;
+        EXPECT_EQ(std::memcmp(one.data(), other.data(), one.size() * 4), 0)
+            << type_info(type[0])->name << ' ' << type_info(type[1])->name << ' ' << inner << ' ' << rows;
+      }
+    }
+  }
+}
+
 // Not a number or infinite, in every form that rows have.
 TEST_F(OneDnn, NotANumberStaysInItsRow) {
   for (const uint32_t type : {kQ8_0, kQ6_K}) {
@@ -304,11 +363,11 @@ std::vector<float> decode(const GraphBuilder& graph, Executor executor, uint32_t
   return rows;
 }
 
-GraphBuilder wide_decoder() {
+GraphBuilder wide_decoder(uint32_t weight_type = kQ8_0) {
   TinyModel m;
   m.width = 64;
   m.window = 70;
-  m.weight_type = kQ8_0;
+  m.weight_type = weight_type;
   return tiny_decoder(m);
 }
 
@@ -322,6 +381,24 @@ TEST_F(OneDnn, ThreadsAndPageSizesDoNotChangeABit) {
   for (const uint32_t page_tokens : {1u, 4u, 16u, 20u, 48u, 64u, 256u}) {
     EXPECT_EQ(alone, decode(graph, Executor::kTwoThreads, 0, page_tokens)) << page_tokens;
   }
+}
+
+// Rows in tiles come in sixteens, whatever the number that a program takes. bf16 weights, so that the rows of products
+// have no other form, which would lie behind them and be hit instead of what is read.
+TEST_F(OneDnn, TheLastRowsOfAProgramHaveTheirPlace) {
+  const GraphBuilder graph = wide_decoder(kBF16);
+  std::vector<float> rows[2];
+  for (const uint32_t most : {160u, 145u}) {
+    RigOptions o = product_options(0, 0);
+    o.kv_type = kF16;
+    o.page_tokens = 32;
+    o.max_tokens = o.max_rows = most;
+    Rig rig(onednn(), graph, o);
+    ASSERT_TRUE(rig.ok()) << rig.err.message;
+    ASSERT_EQ(rig.go({{rig.add_sequence(), std::vector<uint32_t>(145, 5)}}), MRT_OK) << rig.err.message;
+    rows[most == 145].assign(rig.rows().begin(), rig.rows().end());
+  }
+  EXPECT_EQ(rows[0], rows[1]);
 }
 
 TEST_F(OneDnn, EveryIsaLevelAgreesOnAWholeModel) {
@@ -347,18 +424,11 @@ TEST_F(OneDnn, TheTraceNamesTheKernels) {
   const Product p(kQ5_0, 64, 32);
   const Rig rig(onednn(), p.graph, product_options(0, 0));
   ASSERT_TRUE(rig.ok()) << rig.err.message;
+  EXPECT_EQ(kernel_name(rig, 0, MRT_CLASS_PROMPT).substr(0, 14), has_amx() ? "own:gemm_bf16_" : "onednn:brgemm_");
+  EXPECT_EQ(kernel_name(rig, 0, MRT_CLASS_GENERATED).substr(0, 14), "own:gemv_q5_0_");
   const auto* trace = static_cast<const mrt_ext_trace*>(rig.table().extension(MRT_EXT_TRACE, sizeof MRT_EXT_TRACE - 1));
-  ASSERT_NE(trace, nullptr);
   char name[64] = {};
   mrt_error err{};
-  ASSERT_EQ(trace->kernel_name(rig.model, 0, MRT_CLASS_PROMPT, name, sizeof name, &err), MRT_OK);
-  mrt_device_desc desc{};
-  desc.struct_size = sizeof desc;
-  ASSERT_EQ(rig.table().device_describe(0, &desc, &err), MRT_OK);
-  const bool amx = std::string(desc.name).find("AMX") != std::string::npos;
-  EXPECT_EQ(std::string(name).substr(0, 14), amx ? "own:gemm_bf16_" : "onednn:brgemm_");
-  ASSERT_EQ(trace->kernel_name(rig.model, 0, MRT_CLASS_GENERATED, name, sizeof name, &err), MRT_OK);
-  EXPECT_EQ(std::string(name).substr(0, 14), "own:gemv_q5_0_");
   EXPECT_EQ(trace->kernel_name(rig.model, 1, MRT_CLASS_PROMPT, name, sizeof name, &err), MRT_NOT_FOUND);
 }
 
