@@ -63,6 +63,30 @@ def llama_python(isa: str = "") -> pathlib.Path:
                        {"CMAKE_ARGS": f"{LLAMA_FLAGS[isa]} -DGGML_LLAMAFILE=ON", "CXXFLAGS": LLAMA_CXXFLAGS})
 
 
+def llama_server() -> pathlib.Path:
+    """llama-server, built as the library is, from the sources that come with llama-cpp-python."""
+    folder = util.deps_dir() / "peers" / f"llama-server-{LLAMA_BUILD}"
+    program = folder / "build" / "bin" / "llama-server"
+    with util.locked(util.deps_dir() / ".lock-peers"):
+        if not (folder / ".complete").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            print(f"making {folder}, which takes minutes; its log is build.log there", file=sys.stderr)
+            with open(folder / "build.log", "wb") as log:
+                run = lambda *words: subprocess.run(words, check=True, stdout=log, stderr=subprocess.STDOUT)  # noqa: E731
+                run(sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary=llama-cpp-python", "-d", folder,
+                    f"llama-cpp-python=={LLAMA_VERSION}")
+                shutil.unpack_archive(next(folder.glob("*.tar.gz")), folder / "source")
+                run("cmake", "-S", next(folder.glob("source/*/vendor/llama.cpp")), "-B", folder / "build", "-G", "Ninja",
+                    "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF",
+                    "-DLLAMA_BUILD_APP=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF", "-DGGML_LLAMAFILE=ON",
+                    f"-DCMAKE_CXX_FLAGS={LLAMA_CXXFLAGS}", *LLAMA_FLAGS[""].split())
+                run("cmake", "--build", folder / "build", "--target", "llama-server")
+            shutil.rmtree(folder / "source")
+            (folder / ".complete").touch()
+    return program
+
+
 def openvino_python() -> pathlib.Path:
     return environment(f"openvino-genai-{OPENVINO_VERSION}", ["numpy", f"openvino-genai=={OPENVINO_VERSION}"])
 
