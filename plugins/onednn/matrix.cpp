@@ -73,6 +73,7 @@ void Runner::look_ahead(uint32_t active, uint32_t worker, Ahead* ahead) const no
     if (rows.n == rows.n_prompt) return;
     const Packed& m = model_->matrix(op.matrix);
     const Cut::Run run = generated_cut(op, rows.n - rows.n_prompt).task(worker);
+    if (run.groups == 0) return;
     ahead->at = m.data + run.g0 * m.group_bytes;
     ahead->end = ahead->at + run.groups * m.group_bytes;
     return;
