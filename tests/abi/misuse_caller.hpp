@@ -42,7 +42,7 @@ inline constexpr std::array<VerbPlan, kVerbs> kVerbPlan = {{
     {"engine_drain", 1, 1},         {"engine_poll", 120, 40},
     {"engine_stats", 120, 500},     {"usage_export", 40, 100},
     {"load_backend", 6, 20},        {"load_backends", 3, 12},
-    {"backend_get", 120, 300},      {"model_load", 5, 8},
+    {"backend_get", 120, 300},      {"model_load", 9, 8},
     {"model_destroy", 2, 6},        {"model_info", 160, 600},
     {"tokenize", 160, 500},         {"detokenize", 160, 500},
     {"render_chat", 80, 80},        {"eval", 40, 40},
