@@ -70,6 +70,18 @@ std::unique_ptr<model::ModelFile> open(const TinyGguf& m) {
 
 class Archs : public EachPlugin {
  protected:
+  // A rig for each golden model.
+  template <class Check>
+  void each_model(Check&& check) const {
+    for (const nlohmann::json& golden : goldens()) {
+      SCOPED_TRACE(golden["name"].get<std::string>());
+      const auto file = open(model_of(golden["model"]));
+      ASSERT_NE(file, nullptr);
+      Rig rig(plugin(), rig_graph(*file));
+      ASSERT_TRUE(rig.ok()) << rig.err.message;
+      check(golden, rig);
+    }
+  }
   // The largest difference between the golden rows and those of the rig, prompted in chunks of `chunk` tokens.
   double difference(Rig* rig, const nlohmann::json& golden, uint32_t chunk) {
     const std::vector<uint32_t> tokens = golden["tokens"];
@@ -97,28 +109,17 @@ class Archs : public EachPlugin {
 };
 
 TEST_P(Archs, LogitsAreThoseOfTransformers) {
-  for (const nlohmann::json& golden : goldens()) {
-    SCOPED_TRACE(golden["name"].get<std::string>());
-    const auto file = open(model_of(golden["model"]));
-    ASSERT_NE(file, nullptr);
-    Rig rig(plugin(), rig_graph(*file));
-    ASSERT_TRUE(rig.ok()) << rig.err.message;
-    // Logits reach 12; the goldens have six digits and the plugins sum in f32.
+  each_model([&](const nlohmann::json& golden, Rig& rig) {
     // Logits reach 12, the goldens have six digits, and the rig compiles for f32 throughout.
     const double tolerance = 2e-4;
     EXPECT_LT(difference(&rig, golden, 40), tolerance);
     EXPECT_LT(difference(&rig, golden, 7), tolerance);
-  }
+  });
 }
 
 // What the last layer leaves out is nobody's: rows that are asked for alone are the bits of rows among all others.
 TEST_P(Archs, RowsAskedForAloneAreTheSame) {
-  for (const nlohmann::json& golden : goldens()) {
-    SCOPED_TRACE(golden["name"].get<std::string>());
-    const auto file = open(model_of(golden["model"]));
-    ASSERT_NE(file, nullptr);
-    Rig rig(plugin(), rig_graph(*file));
-    ASSERT_TRUE(rig.ok()) << rig.err.message;
+  each_model([&](const nlohmann::json& golden, Rig& rig) {
     const std::vector<uint32_t> tokens = golden["tokens"];
     ASSERT_EQ(rig.go({{rig.add_sequence(), tokens}}), MRT_OK) << rig.err.message;
     const std::vector<float> all = rig.rows();
@@ -126,7 +127,7 @@ TEST_P(Archs, RowsAskedForAloneAreTheSame) {
     ASSERT_EQ(rig.rows().size(), rig.width());
     const float* last = all.data() + (tokens.size() - 1) * rig.width();
     EXPECT_EQ(std::memcmp(rig.row(0), last, rig.width() * sizeof(float)), 0);
-  }
+  });
 }
 
 // The same model with Q8_0 matrices is close, which it would not be with a mistaken block order.
