@@ -34,7 +34,7 @@ class MerrittConan(ConanFile):
 
     def system_requirements(self):
         Apt(self).install(["libboost1.81-dev", "libspdlog-dev", "libfmt-dev", "libssl-dev", "nlohmann-json3-dev",
-                           "libcli11-dev", "libutf8proc-dev"])
+                           "libcli11-dev", "libutf8proc-dev", "capnproto"])
 
     def layout(self):
         cmake_layout(self)

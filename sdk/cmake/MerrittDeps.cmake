@@ -36,6 +36,14 @@ function(merritt_find_archive out file package)
   mark_as_advanced(${out})
 endfunction()
 
+function(merritt_find_tool out program package)
+  find_program(${out} NAMES ${program})
+  if(NOT ${out})
+    message(FATAL_ERROR "${program} not found (package ${package}); run ./dev setup")
+  endif()
+  mark_as_advanced(${out})
+endfunction()
+
 function(merritt_header_library name include_dir)
   add_library(merritt_dep_${name} INTERFACE)
   add_library(merritt::${name} ALIAS merritt_dep_${name})
@@ -56,6 +64,10 @@ merritt_header_library(capnp "${MERRITT_CAPNP_PREFIX}/include")
 target_link_libraries(merritt_dep_capnp INTERFACE "${MERRITT_CAPNP_PREFIX}/lib/libcapnp.a"
   "${MERRITT_CAPNP_PREFIX}/lib/libkj.a" Threads::Threads)
 
+# The schema compiler is the distribution's; what it writes refuses headers of another version.
+merritt_find_tool(MERRITT_CAPNP capnp capnproto)
+merritt_find_tool(MERRITT_CAPNPC_CXX capnpc-c++ capnproto)
+
 # Compiles schemas into the library TARGET (made when it does not exist); users include "<name>.capnp.h".
 function(merritt_capnp_schema target)
   set(folder "${CMAKE_BINARY_DIR}/schema")
@@ -70,9 +82,9 @@ function(merritt_capnp_schema target)
     get_filename_component(name "${schema}" NAME)
     set(generated "${folder}/${name}.c++")
     add_custom_command(OUTPUT "${generated}" "${folder}/${name}.h"
-      COMMAND "${MERRITT_CAPNP_PREFIX}/bin/capnp" compile "--no-standard-import" "--src-prefix=${source_dir}"
-        "-I${MERRITT_CAPNP_PREFIX}/include" "-o${MERRITT_CAPNP_PREFIX}/bin/capnpc-c++:${folder}" "${schema}"
-      DEPENDS "${schema}" "${MERRITT_CAPNP_PREFIX}/bin/capnp" COMMENT "Cap'n Proto ${name}" VERBATIM)
+      COMMAND "${MERRITT_CAPNP}" compile "--no-standard-import" "--src-prefix=${source_dir}"
+        "-I${MERRITT_CAPNP_PREFIX}/include" "-o${MERRITT_CAPNPC_CXX}:${folder}" "${schema}"
+      DEPENDS "${schema}" "${MERRITT_CAPNP}" "${MERRITT_CAPNPC_CXX}" COMMENT "Cap'n Proto ${name}" VERBATIM)
     set_source_files_properties("${generated}" PROPERTIES GENERATED ON COMPILE_OPTIONS "-w;$<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>")
     target_sources(${target} PRIVATE "${generated}" "${folder}/${name}.h")
   endforeach()

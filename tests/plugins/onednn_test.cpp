@@ -416,7 +416,9 @@ TEST_F(OneDnn, NumericsNameTheIsaAndTheFlags) {
   const auto rig = [&](uint32_t flags, uint32_t isa) { return Rig(onednn(), graph, product_options(flags, isa)); };
   const Rig wide = rig(0, 0), same = rig(0, 0), narrow = rig(0, 1), exact = rig(MRT_COMPILE_EXACT, 0);
   EXPECT_EQ(std::memcmp(wide.info.numerics, same.info.numerics, 16), 0);
-  EXPECT_NE(std::memcmp(wide.info.numerics, narrow.info.numerics, 16), 0);
+  const auto level = [](const Rig& of) { return kernel_name(of, 0, MRT_CLASS_GENERATED); };
+  const bool wider = level(wide) != level(narrow);  // the CPU may have no more than AVX2
+  EXPECT_EQ(std::memcmp(wide.info.numerics, narrow.info.numerics, 16) != 0, wider);
   EXPECT_NE(std::memcmp(wide.info.numerics, exact.info.numerics, 16), 0);
 }
 

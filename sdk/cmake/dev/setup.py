@@ -17,7 +17,7 @@ from .util import DevError
 PACKAGES = """
 build-essential cmake ninja-build ccache pkg-config git ca-certificates dpkg-dev xz-utils
 python3 python3-venv python3-dev
-libboost1.81-dev libspdlog-dev libfmt-dev libssl-dev nlohmann-json3-dev libcli11-dev libutf8proc-dev
+libboost1.81-dev libspdlog-dev libfmt-dev libssl-dev nlohmann-json3-dev libcli11-dev libutf8proc-dev capnproto
 libgtest-dev libgmock-dev libbenchmark-dev
 abigail-tools clang-16 clang-tidy-16 clang-format-16 libclang-rt-16-dev llvm-16 gcc-mingw-w64-x86-64-win32
 """.split()
