@@ -60,8 +60,8 @@ struct Kernels {
   bool bf16;             // panel_bf16 and to_bf16 pay off
   const char* dot_name;  // what gemv_codes is made of, for traces
 
-  // y[row] = w x for m rows. act: bands in the form of w's type, act_bytes a row; x: f32 rows, stride floats apart.
-  // Writes columns [16 g0, min(16 g1, rows)) of each out[i]; bias may be null.
+  // y[row] = w x for m rows. act: in the form of w's type, in bands if it has them, act_bytes a row; x: f32 rows,
+  // stride floats apart. Writes columns [16 g0, min(16 g1, rows)) of each out[i]; bias may be null.
   void (*gemv_codes)(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* act, uint64_t act_bytes, uint32_t m,
                      float* const* out, const float* bias);
   void (*gemv_f32)(const Packed& w, uint64_t g0, uint64_t g1, const float* x, uint64_t stride, uint32_t m,
@@ -97,6 +97,9 @@ struct Kernels {
   void (*attend_finish)(const AttentionBlock& b);
   // Adds what the same queries saw of later tokens, not yet finished; into what saw nothing it is a copy.
   void (*attend_merge)(const AttentionBlock& b, const AttentionBlock& from);
+
+  // A row in the form `pairs`, which gemv_codes then reads of both classes; null where it reads the other forms.
+  void (*quantise_pairs)(const float* x, uint64_t n, uint64_t padded, uint8_t* row) = nullptr;
 
   // Attention of PROMPT rows around the library's bf16 products; null where `bf16` is false.
   // Keys of four sixteens as a panel [padded / 2][64][2].

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products. PROMPT rows: a task opens one panel of 64 weight rows into its own cache and lets the library multiply all
-// rows by it. GENERATED rows: a task streams some groups of packed rows once for all rows of the class.
+// rows by it. GENERATED rows, and rows of both classes in the form `pairs`: a task streams some groups of packed rows
+// once for all of them.
 #include <algorithm>
 #include <cstring>
 
@@ -33,11 +34,16 @@ Cut Runner::generated_cut(const MatrixOp& op, uint32_t rows) const noexcept {
   return {m.groups, length, std::max(kTogether, length / 4 / kTogether * kTogether), host_->n_workers()};
 }
 
+// The rows before it are multiplied as PROMPT rows.
+uint32_t Runner::first_generated(const MatrixOp& op) const noexcept {
+  return op.generated == RowForm::kPairs ? 0 : rows_of(model_->plan().nodes[op.node].rows).n_prompt;
+}
+
 Runner::Work Runner::matrix_work(const MatrixOp& op) const noexcept {
-  const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
+  const uint32_t n = rows_of(model_->plan().nodes[op.node].rows).n, first = first_generated(op);
   Work work;
-  if (rows.n_prompt != 0 && !op.behind_gate) work.prompt = prompt_cut(op);
-  if (rows.n > rows.n_prompt) work.generated = generated_cut(op, rows.n - rows.n_prompt);
+  if (first != 0 && !op.behind_gate) work.prompt = prompt_cut(op);
+  if (n > first) work.generated = generated_cut(op, n - first);
   work.tasks = work.prompt.tasks() + work.generated.tasks();
   return work;
 }
@@ -68,11 +74,11 @@ void Runner::look_ahead(uint32_t active, uint32_t worker, Ahead* ahead) const no
   if (next == n_active_ || next == ahead->active) return;
   *ahead = {next, nullptr, nullptr};
   for (const MatrixOp& op : phases[active_[next]].matrix_ops) {
-    const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
+    const uint32_t n = rows_of(model_->plan().nodes[op.node].rows).n, first = first_generated(op);
     if (!wanted(op.needed_by)) continue;
-    if (rows.n == rows.n_prompt) return;
+    if (n == first) return;
     const Packed& m = model_->matrix(op.matrix);
-    const Cut::Run run = generated_cut(op, rows.n - rows.n_prompt).task(worker);
+    const Cut::Run run = generated_cut(op, n - first).task(worker);
     if (run.groups == 0) return;
     ahead->at = m.data + run.g0 * m.group_bytes;
     ahead->end = ahead->at + run.groups * m.group_bytes;
@@ -187,16 +193,15 @@ void Runner::give_tiles(const MatrixOp& op, uint64_t g0, uint32_t groups, uint32
 
 void Runner::generated_groups(const MatrixOp& op, Cut::Run run, Worker& w) noexcept {
   const Packed& m = model_->matrix(op.matrix);
-  const RowsOf& rows = rows_of(model_->plan().nodes[op.node].rows);
-  const uint32_t n = rows.n - rows.n_prompt;
-  for (uint32_t i = 0; i < n; ++i) w.out[i] = row_as<float>(op.out, rows.n_prompt + i);
+  const uint32_t first = first_generated(op), n = rows_of(model_->plan().nodes[op.node].rows).n - first;
+  for (uint32_t i = 0; i < n; ++i) w.out[i] = row_as<float>(op.out, first + i);
   const uint64_t g0 = run.g0, g1 = g0 + run.groups;
   const float* bias = model_->vector(op.bias);
   if (op.generated != RowForm::kF32) {
     const uint64_t row_bytes = form_row_bytes(op.generated, m.padded);
-    k_->gemv_codes(m, g0, g1, row(op.in_codes, rows.n_prompt), row_bytes, n, w.out, bias);
+    k_->gemv_codes(m, g0, g1, row(op.in_codes, first), row_bytes, n, w.out, bias);
   } else {
-    k_->gemv_f32(m, g0, g1, row_as<float>(op.in, rows.n_prompt), m.cols, n, w.out, bias);
+    k_->gemv_f32(m, g0, g1, row_as<float>(op.in, first), m.cols, n, w.out, bias);
   }
 }
 

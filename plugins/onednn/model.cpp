@@ -12,7 +12,7 @@ namespace {
 using namespace plugin;
 
 // Changes whenever a change of this plugin may change a result.
-constexpr char kNumerics[] = "onednn/7";
+constexpr char kNumerics[] = "onednn/8";
 // One worker's share of the rows that are read and packed at a time.
 constexpr uint64_t kPieceBytes = 256u << 10;
 
@@ -118,7 +118,7 @@ int32_t Model::make_kernels(mrt_error* err) {
   }
   for (const Phase& phase : schedule_.phases) {
     for (const MatrixOp& op : phase.matrix_ops) {
-      if (kernel(op) != nullptr || (op.prompt_bf16 && in_tiles())) continue;
+      if (kernel(op) != nullptr || (op.prompt_bf16 && in_tiles()) || op.generated == RowForm::kPairs) continue;
       const Packed& w = matrices_[op.matrix];
       const auto k = static_cast<uint32_t>(op.prompt_bf16 ? w.padded : w.cols);
       MatrixKernel made;
@@ -156,7 +156,8 @@ int32_t Model::compile(const mrt_graph* graph, const mrt_weights* weights, const
   isa_ = isa;
   exact_ = (flags & MRT_COMPILE_EXACT) != 0;
   // Without a bf16 kernel of the library the panels stay f32: our own kernel knows only these.
-  const Formats formats{isa.kernels->bf16 && isa.library_bf16, in_tiles(), exact_};
+  const Formats formats{isa.kernels->bf16 && isa.library_bf16, in_tiles(), exact_,
+                        isa.kernels->quantise_pairs != nullptr};
   MERRITT_PLUGIN_TRY(build_schedule(plan_, formats, &schedule_, err));
   lay_out();
   mrt_model_info answer{};
@@ -184,12 +185,15 @@ void Model::kernel_name(uint32_t node, uint32_t row_class, char* to, uint64_t by
   for (const Phase& phase : schedule_.phases) {
     for (const MatrixOp& op : phase.matrix_ops) {
       if (op.node != node) continue;
-      if (row_class == MRT_CLASS_PROMPT) {
+      const TypeInfo* type = type_info(matrices_[op.matrix].type);
+      if (op.generated == RowForm::kPairs) {
+        std::snprintf(to, bytes, "own:%s_%s_%s", row_class == MRT_CLASS_PROMPT ? "gemm" : "gemv", type->name,
+                      isa_.kernels->dot_name);
+      } else if (row_class == MRT_CLASS_PROMPT) {
         const bool tiles = op.prompt_bf16 && in_tiles();
         const char* library = kernel(op) != nullptr ? "onednn:brgemm_" : "own:gemm_";
         std::snprintf(to, bytes, "%s%s", library, tiles ? "bf16_amx" : op.prompt_bf16 ? "bf16" : "f32");
       } else {
-        const TypeInfo* type = type_info(matrices_[op.matrix].type);
         std::snprintf(to, bytes, "own:gemv_%s_%s", type->name,
                       op.generated != RowForm::kF32 ? isa_.kernels->dot_name : isa_.kernels->name);
       }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GENERATED rows as products with packed weights read them: integers in two planes of signed bytes. The type of the
 // weights says in which form. Rows lie in bands of sixteen, the last one what is left; of `rows` rows a band holds
+// (on CPUs without VNNI rows of both classes are in one more form, see below)
 //
 //   q12  12-bit integers with a scale for each 32 inputs, q = 16 high + low with low in [-8, 7]
 //     planes  [padded / 32][rows] of Q12Planes
@@ -22,6 +23,9 @@
 //
 // q16: weights that have a small integer scale for each 16 inputs of 256. Scale times code is an integer as well, so
 // 256 products are summed before anything is rounded; four bits more make up for the wider scale.
+//
+//   pairs  16-bit integers with a scale for each 32 inputs, whatever the type of the weights; a row is [padded / 32] of
+//   PairBlock, without bands. A CPU without VNNI multiplies bytes in no fewer instructions than these.
 #pragma once
 #include <cstdint>
 
@@ -29,7 +33,7 @@
 
 namespace merritt::onednn {
 
-enum class RowForm : uint8_t { kF32, kQ12, kQ16 };
+enum class RowForm : uint8_t { kF32, kQ12, kQ16, kPairs };
 
 inline constexpr uint32_t kBand = 16;
 
@@ -39,11 +43,17 @@ struct Q12Planes {
 struct Q16Planes {
   int8_t high[64], low[64];
 };
+struct PairBlock {
+  int16_t q[32];  // of each four inputs the first, the third, the second, the fourth
+  float scale;
+  int32_t minus_sum[3];  // -sum(q): of all, of the first sixteen, of the others
+};
 
-/// Of the rows that weights of a type are multiplied by.
-inline RowForm row_form(uint32_t type) noexcept {
+/// Of the rows that weights of a type are multiplied by; `pairs`: where kernels read that form (Kernels::pairs).
+inline RowForm row_form(uint32_t type, bool pairs) noexcept {
   using namespace plugin;
   if (type == kF32 || type == kF16 || type == kBF16) return RowForm::kF32;
+  if (pairs) return RowForm::kPairs;
   return type == kQ2_K || type == kQ3_K || type == kQ6_K ? RowForm::kQ16 : RowForm::kQ12;
 }
 
@@ -61,8 +71,9 @@ inline RowForm row_form(uint32_t type) noexcept {
 
 /// Of one row; a band begins at a multiple of kBand of them.
 inline uint64_t form_row_bytes(RowForm form, uint64_t padded) noexcept {
-  const uint64_t bytes =
-      form == RowForm::kQ12 ? q12_scales_at(padded, 1) + padded / 32 * 12 : q16_scales_at(padded, 1) + padded / 256 * 4;
+  const uint64_t bytes = form == RowForm::kPairs ? padded / 32 * sizeof(PairBlock)
+                         : form == RowForm::kQ12 ? q12_scales_at(padded, 1) + padded / 32 * 12
+                                                 : q16_scales_at(padded, 1) + padded / 256 * 4;
   return (bytes + 63) / 64 * 64;
 }
 

@@ -58,6 +58,7 @@ void Runner::row_op(const RowOp& op, uint16_t rows, uint32_t r, uint32_t worker)
         uint8_t* to = tiles ? row(op.out_bf16, r / kTileRows * kTileRows) + tile_row(r) : row(op.out_bf16, r);
         k_->to_bf16(x, op.width, padded, reinterpret_cast<uint16_t*>(to), tiles ? kTileBytes / 2 : kTileDepth);
       }
+      if (op.out_pairs != kNoValue) k_->quantise_pairs(x, op.width, padded, row(op.out_pairs, r));
       if (prompt) return;
       const RowsOf& of = rows_of(rows);
       const uint32_t at = r - of.n_prompt, first = at / kBand * kBand;

@@ -96,6 +96,7 @@ class Runner {
   void store_kv(const RowOp& op, uint32_t r) noexcept;
   static void store_q8(const float* x, bool is_v, uint32_t dim, uint32_t token, uint8_t* sixteen) noexcept;
   // matrix.cpp
+  uint32_t first_generated(const MatrixOp& op) const noexcept;
   void matrix_task(const Phase& phase, uint32_t i, uint32_t worker) noexcept;
   void prompt_panel(const MatrixOp& op, uint32_t panel, Worker& w) noexcept;
   uint32_t tile_groups(const Packed& m, uint32_t most) const noexcept;

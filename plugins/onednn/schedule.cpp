@@ -2,6 +2,7 @@
 #include "onednn/schedule.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "onednn/kernels.hpp"
 #include "support/blocks.hpp"
@@ -43,7 +44,7 @@ class Builder {
   void converted(uint32_t width, MatrixOp* op);
 
   struct Forms {
-    uint32_t bf16 = kNoValue, q12 = kNoValue, q16 = kNoValue;
+    uint32_t bf16 = kNoValue, q12 = kNoValue, q16 = kNoValue, pairs = kNoValue;
   };
   const Plan& plan_;
   Formats formats_;
@@ -109,7 +110,7 @@ void Builder::place_row_op(RowOp op, uint16_t rows, uint32_t after, bool local) 
   Phase& phase = phase_after(PhaseKind::kRows, rows, after, local, &at);
   for (const uint32_t v : {op.in, op.in2}) uses(v, at);
   if (op.angles != kNoValue && op.kind == RowKind::kRope) uses(s_.angles[op.angles].value, at);
-  for (const uint32_t v : {op.out, op.out_bf16, op.out_q12, op.out_q16}) {
+  for (const uint32_t v : {op.out, op.out_bf16, op.out_q12, op.out_q16, op.out_pairs}) {
     if (v != kNoValue) made(v, at, at);
   }
   phase.needed_by |= op.needed_by;
@@ -271,7 +272,9 @@ void Builder::converted(uint32_t width, MatrixOp* product) {
   const uint64_t code_bytes = form_row_bytes(product->generated, padded);
   if (product->generated == RowForm::kQ12) product->in_codes = form(&Forms::q12, code_bytes, &RowOp::out_q12);
   if (product->generated == RowForm::kQ16) product->in_codes = form(&Forms::q16, code_bytes, &RowOp::out_q16);
-  if (op.out_bf16 != kNoValue || op.out_q12 != kNoValue || op.out_q16 != kNoValue) {
+  if (product->generated == RowForm::kPairs) product->in_codes = form(&Forms::pairs, code_bytes, &RowOp::out_pairs);
+  const uint32_t forms[] = {op.out_bf16, op.out_q12, op.out_q16, op.out_pairs};
+  if (std::any_of(std::begin(forms), std::end(forms), [](uint32_t v) { return v != kNoValue; })) {
     place_row_op(op, rows, born(value), true);
   }
   for (Phase& phase : s_.phases) {  // an earlier conversion of the same value now serves this product too
@@ -294,7 +297,7 @@ void Builder::linear(uint32_t i) {
   op.matrix = matrix(n.args[1].index);
   op.bias = vector(n, 2, 0.0);
   op.prompt_bf16 = formats_.bf16 && !formats_.exact && w.type != kF32;
-  if (!formats_.exact) op.generated = row_form(w.type);
+  if (!formats_.exact) op.generated = row_form(w.type, formats_.pairs);
   converted(static_cast<uint32_t>(w.cols), &op);
   uint32_t after = born(op.in);
   if (op.in_bf16 != kNoValue) after = std::max(after, born(op.in_bf16));

@@ -50,8 +50,8 @@ struct RowOp {
   RowKind kind;
   uint32_t node = 0;  // whose attributes apply
   uint32_t in = kNoValue, in2 = kNoValue, out = kNoValue;
-  uint32_t out_bf16 = kNoValue, out_q12 = kNoValue, out_q16 = kNoValue;  // kConvert
-  uint32_t weight = kNoValue, bias = kNoValue;                           // vectors, or the packed matrix of kEmbed
+  uint32_t out_bf16 = kNoValue, out_q12 = kNoValue, out_q16 = kNoValue, out_pairs = kNoValue;  // kConvert
+  uint32_t weight = kNoValue, bias = kNoValue;  // vectors, or the packed matrix of kEmbed
   uint32_t width = 0;
   uint32_t angles = kNoValue;  // index of the angle set
   uint32_t needed_by = 0;
@@ -70,7 +70,7 @@ struct MatrixOp {
   uint32_t in = kNoValue, in_bf16 = kNoValue, in_codes = kNoValue, out = kNoValue;
   uint32_t matrix = 0, bias = kNoValue;
   bool prompt_bf16 = false;
-  RowForm generated = RowForm::kF32;
+  RowForm generated = RowForm::kF32;  // kPairs: PROMPT rows as well
   uint32_t needed_by = 0;
   GateOf gate;
   bool behind_gate = false;  // its PROMPT rows are made by the op whose `up` it is
@@ -124,6 +124,7 @@ struct Formats {
   bool bf16 = false;   // PROMPT rows in bf16
   bool tiles = false;  // and as tiles
   bool exact = false;  // f32 throughout
+  bool pairs = false;  // rows of both classes in that form
 };
 
 /// Finds the products that may be made together with their gate, and marks them and the row ops that this saves.

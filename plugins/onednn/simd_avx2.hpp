@@ -19,8 +19,6 @@ struct Simd {
   struct I {
     __m256i a, b;
   };
-  static constexpr bool kSignedWide = true;          // maddubs saturates above 2 x 127 x 128
-  static constexpr int kSums16 = 32767 / (2 * 127);  // sums of pairs of code x byte in 16 bits, times the largest code
   static constexpr int kRowTile = 4;
   static constexpr bool kBf16 = false;
   static constexpr int kQueryTile = 4, kKeyVectors = 1;
@@ -135,6 +133,13 @@ struct Simd {
     const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
   }
+  /// As sixteen bits, of each four lanes the first, the third, the second, the fourth.
+  MERRITT_INLINE void store_i16_crossed(int16_t* p, I v) {
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xd8);
+    const __m256i cross =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_shuffle_epi8(words, cross));
+  }
   MERRITT_INLINE int32_t sum_i(I v) {
     const __m256i h = _mm256_add_epi32(v.a, v.b);
     __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
@@ -154,6 +159,14 @@ struct Simd {
   MERRITT_INLINE I shift_right(I v) {
     return {_mm256_srli_epi32(v.a, N), _mm256_srli_epi32(v.b, N)};
   }
+  template <int N>
+  MERRITT_INLINE I shift_right_16(I v) {  // of sixteen-bit lanes
+    return {_mm256_srli_epi16(v.a, N), _mm256_srli_epi16(v.b, N)};
+  }
+  /// The compiler may not move what made v behind this: it would add up long sums in trees, out of too many registers.
+  MERRITT_INLINE void settle(I& v) { __asm__("" : "+x"(v.a), "+x"(v.b)); }
+  /// Products of sixteen-bit lanes, those of two neighbours added.
+  MERRITT_INLINE I pairs(I x, I y) { return {_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b)}; }
   template <int N>
   MERRITT_INLINE I shift_left(I v) {
     return {_mm256_slli_epi32(v.a, N), _mm256_slli_epi32(v.b, N)};
@@ -189,29 +202,6 @@ struct Simd {
     std::memcpy(&v, p, 4);
     return set1(v);
   }
-  template <bool Signed>
-  MERRITT_INLINE __m256i pairs(__m256i codes, __m256i x) {  // sums of two products in 16 bits
-    if constexpr (Signed) {
-      const __m256i w = _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80)));
-      return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-    }
-    return _mm256_maddubs_epi16(codes, x);
-  }
-  /// acc + products of N vectors of codes, each by four signed bytes of its own that all lanes share. Signed: the codes
-  /// are biased by 128 and meant as signed numbers, for where u8 x s8 would saturate.
-  template <int N, bool Signed>
-  MERRITT_INLINE I dots(I acc, const I* codes, const int8_t* bytes) {
-    __m256i x = broadcast8(bytes);
-    __m256i a = pairs<Signed>(codes[0].a, x), b = pairs<Signed>(codes[0].b, x);
-    for (int i = 1; i < N; ++i) {
-      x = broadcast8(bytes + 4 * i);
-      a = _mm256_add_epi16(a, pairs<Signed>(codes[i].a, x));
-      b = _mm256_add_epi16(b, pairs<Signed>(codes[i].b, x));
-    }
-    const __m256i one = _mm256_set1_epi16(1);
-    return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(a, one)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(b, one))};
-  }
-  MERRITT_INLINE void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
   MERRITT_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 };
 

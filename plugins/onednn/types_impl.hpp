@@ -216,12 +216,17 @@ struct TypeQ6K {
   MERRITT_INLINE void codes(const uint8_t* p, int g, I* c) {
     const int quarter = g % 4;
     const uint8_t *high = p + 288 + g / 4 * 1536, *low = high + 512;
-    I top[8];
-    two_bits(high, quarter, top);
-    const I mask = Simd::set1_i8(15);
+    const I four = Simd::set1_i8(15), two = Simd::set1_i8(48);
     for (int q = 0; q < 8; ++q) {
       const I v = Simd::load_i(low + (quarter % 2 * 8 + q) * 64);
-      c[q] = Simd::or_i(Simd::and_i(quarter < 2 ? v : Simd::shift_right<4>(v), mask), Simd::shift_left<4>(top[q]));
+      I top = Simd::load_i(high + q * 64);  // two bits of each quarter, moved to where they belong
+      switch (quarter) {
+        case 0: top = Simd::shift_left<4>(top); break;
+        case 1: top = Simd::shift_left<2>(top); break;
+        case 2: break;
+        default: top = Simd::shift_right<2>(top); break;
+      }
+      c[q] = Simd::or_i(Simd::and_i(quarter < 2 ? v : Simd::shift_right<4>(v), four), Simd::and_i(top, two));
     }
   }
   MERRITT_INLINE I whole_scale(const Head& h, int g, int half) {

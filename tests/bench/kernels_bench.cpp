@@ -68,7 +68,7 @@ void gemv_codes(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t 
   const auto m = static_cast<uint32_t>(state.range(0));
   const Weights w = make_weights(type, rows, cols);
   std::vector<float> x(cols, 0.5f), y(m * rows);
-  const RowForm form = row_form(type);
+  const RowForm form = row_form(type, kernels().quantise_pairs != nullptr);
   const uint64_t row_bytes = form_row_bytes(form, w.packed.padded);
   const auto quantise = form == RowForm::kQ12 ? kernels().quantise_q12 : kernels().quantise_q16;
   const std::unique_ptr<uint8_t, decltype(&std::free)> act(static_cast<uint8_t*>(std::aligned_alloc(64, m * row_bytes)),
@@ -76,7 +76,11 @@ void gemv_codes(benchmark::State& state, uint32_t type, uint64_t rows, uint64_t 
   std::vector<float*> out;
   for (uint32_t i = 0; i < m; ++i) {
     const uint32_t first = i / kBand * kBand;
-    quantise(x.data(), cols, w.packed.padded, act.get() + first * row_bytes, std::min(kBand, m - first), i - first);
+    if (form == RowForm::kPairs) {
+      kernels().quantise_pairs(x.data(), cols, w.packed.padded, act.get() + i * row_bytes);
+    } else {
+      quantise(x.data(), cols, w.packed.padded, act.get() + first * row_bytes, std::min(kBand, m - first), i - first);
+    }
     out.push_back(y.data() + i * rows);
   }
   for (auto _ : state) {

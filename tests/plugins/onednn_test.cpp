@@ -226,6 +226,35 @@ TEST_F(OneDnn, DeepAndWideProductsAreRight) {
   }
 }
 
+// On AVX2 rows of both classes have sixteen bits, and where many rows come weights are opened once for all of them.
+TEST_F(OneDnn, PairsAreNearlyExactInBothClasses) {
+  for (const uint32_t type : kTypes) {
+    if (type == kF32 || type == kF16 || type == kBF16) continue;
+    const Product p(type, 1280, 77);
+    Rig rig(onednn(), p.graph, product_options(0, MRT_ISA_AVX2, Executor::kTwoThreads));
+    ASSERT_TRUE(rig.ok()) << rig.err.message;
+    constexpr uint32_t kRows = 23;
+    const std::vector<float> x = noise(17, kRows * p.inputs, 1.0f);
+    const std::vector<float> y = multiply(&rig, x, p.inputs, {{0, kRows, MRT_CLASS_PROMPT}});
+    ASSERT_EQ(y.size(), static_cast<size_t>(kRows) * p.outputs) << rig.err.message;
+    for (uint32_t r = 0; r < kRows; ++r) {
+      for (uint32_t o = 0; o < p.outputs; ++o) {
+        double length = 0;
+        const double expect = p.exact(x.data() + r * p.inputs, o, &length);
+        ASSERT_NEAR(y[r * p.outputs + o], expect, 0.0002 * length + 1e-6)
+            << type_info(type)->name << ' ' << r << ' ' << o;
+      }
+    }
+    EXPECT_EQ(y, multiply(&rig, x, p.inputs, {{0, kRows, MRT_CLASS_GENERATED}})) << type_info(type)->name;
+    std::vector<float> mixed;
+    for (uint32_t r = 0; r < 9; ++r) {
+      const auto one = multiply(&rig, x, p.inputs, {{r, 1, r % 2 == 0 ? MRT_CLASS_PROMPT : MRT_CLASS_GENERATED}});
+      mixed.insert(mixed.end(), one.begin(), one.end());
+    }
+    EXPECT_TRUE(std::equal(mixed.begin(), mixed.end(), y.begin())) << type_info(type)->name;
+  }
+}
+
 TEST_F(OneDnn, ClassesDoNotTouchEachOther) {
   const Product p(kQ5_0, 640, 80);
   const std::vector<float> x = noise(4, 64 * 640, 1.0f);
@@ -426,7 +455,17 @@ TEST_F(OneDnn, TheTraceNamesTheKernels) {
   const Product p(kQ5_0, 64, 32);
   const Rig rig(onednn(), p.graph, product_options(0, 0));
   ASSERT_TRUE(rig.ok()) << rig.err.message;
-  EXPECT_EQ(kernel_name(rig, 0, MRT_CLASS_PROMPT).substr(0, 14), has_amx() ? "own:gemm_bf16_" : "onednn:brgemm_");
+  const std::string prompt = kernel_name(rig, 0, MRT_CLASS_PROMPT), level = prompt.substr(prompt.rfind('_') + 1);
+  EXPECT_EQ(prompt.substr(0, 14), level == "amx"    ? "own:gemm_bf16_"
+                                  : level == "avx2" ? "own:gemm_q5_0_"
+                                                    : "onednn:brgemm_");
+  EXPECT_EQ(level == "amx", has_amx());
+  // Weights of sixteen bits are the library's wherever tiles are not.
+  const Product half(kF16, 64, 32);
+  const Rig halves(onednn(), half.graph, product_options(0, MRT_ISA_AVX2));
+  ASSERT_TRUE(halves.ok()) << halves.err.message;
+  const bool fits = !has_amx() && level == "avx2";  // the library of this process knows nothing wider
+  EXPECT_EQ(kernel_name(halves, 0, MRT_CLASS_PROMPT), fits ? "onednn:brgemm_f32" : "own:gemm_f32");
   EXPECT_EQ(kernel_name(rig, 0, MRT_CLASS_GENERATED).substr(0, 14), "own:gemv_q5_0_");
   const auto* trace = static_cast<const mrt_ext_trace*>(rig.table().extension(MRT_EXT_TRACE, sizeof MRT_EXT_TRACE - 1));
   char name[64] = {};
