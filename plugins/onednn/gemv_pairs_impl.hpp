@@ -148,7 +148,7 @@ void pairs_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_b
   for (int m = 0; m < M; ++m) put_group(sums[m], w, g, out[m], bias);
 }
 
-// A stretch of a group, opened once for many rows. It fills half of the first cache.
+// A stretch of a group, opened once for many rows: 18 to 20 KiB of the first cache's 32.
 template <class T>
 struct OpenedPairs {
   static constexpr uint32_t kSteps = 16;  // of 32 inputs

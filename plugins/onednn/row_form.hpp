@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// GENERATED rows as products with packed weights read them: integers in two planes of signed bytes. The type of the
-// weights says in which form. Rows lie in bands of sixteen, the last one what is left; of `rows` rows a band holds
-// (on CPUs without VNNI rows of both classes are in one more form, see below)
+// Rows as products with packed weights read them: integers. From AVX-512 on it is GENERATED rows, in two planes of
+// signed bytes, and the type of the weights says in which form. Rows lie in bands of sixteen, the last one what is
+// left; of `rows` rows a band holds
 //
 //   q12  12-bit integers with a scale for each 32 inputs, q = 16 high + low with low in [-8, 7]
 //     planes  [padded / 32][rows] of Q12Planes
@@ -24,8 +24,11 @@
 // q16: weights that have a small integer scale for each 16 inputs of 256. Scale times code is an integer as well, so
 // 256 products are summed before anything is rounded; four bits more make up for the wider scale.
 //
-//   pairs  16-bit integers with a scale for each 32 inputs, whatever the type of the weights; a row is [padded / 32] of
-//   PairBlock, without bands. A CPU without VNNI multiplies bytes in no fewer instructions than these.
+// At the level of AVX2 it is rows of both classes, whatever the type of the weights:
+//
+//   pairs  16-bit integers with a scale for each 32 inputs; a row is [padded / 32] of PairBlock, without bands
+//
+// Bytes take no fewer instructions there, since their products have no instruction that adds them up in 32 bits.
 #pragma once
 #include <cstdint>
 

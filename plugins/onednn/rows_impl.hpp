@@ -189,10 +189,12 @@ MERRITT_INLINE F store_scale(float largest, float probe, uint8_t* to) {
   return Simd::set1(largest > 0.0f ? kLargest / largest : 0.0f);
 }
 
-// max gives its second operand for a not-a-number, so that the integers stay in their range whatever comes.
+// The integers stay in their range whatever comes: max gives its second operand for a not-a-number, and beside one the
+// largest may have been lost, or be so small that its inverse is infinite.
 template <int kLargest>
 MERRITT_INLINE I to_integers(F v, F inverse) {
-  return Simd::round(Simd::max(Simd::mul(v, inverse), Simd::set1(-kLargest)));
+  const F above = Simd::max(Simd::mul(v, inverse), Simd::set1(-kLargest));
+  return Simd::round(Simd::min(above, Simd::set1(kLargest)));
 }
 
 // Scale of the largest magnitude in 32 inputs; the sums are what the unsigned codes' offset costs. The last bits of the

@@ -150,7 +150,6 @@ struct Simd {
   MERRITT_INLINE I or_i(I x, I y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
   MERRITT_INLINE I add_i(I x, I y) { return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
   MERRITT_INLINE I sub_i(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
-  MERRITT_INLINE I mul_i(I x, I y) { return {_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)}; }
   template <int N>
   MERRITT_INLINE I shift_right_signed(I v) {
     return {_mm256_srai_epi32(v.a, N), _mm256_srai_epi32(v.b, N)};

@@ -67,6 +67,14 @@ target_link_libraries(merritt_dep_capnp INTERFACE "${MERRITT_CAPNP_PREFIX}/lib/l
 # The schema compiler is the distribution's; what it writes refuses headers of another version.
 merritt_find_tool(MERRITT_CAPNP capnp capnproto)
 merritt_find_tool(MERRITT_CAPNPC_CXX capnpc-c++ capnproto)
+execute_process(COMMAND "${MERRITT_CAPNP}" --version OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE)
+string(REGEX REPLACE ".*/capnproto-([0-9.]+)-[0-9a-f]+$" "Cap'n Proto version \\1" wanted "${MERRITT_CAPNP_PREFIX}")
+if(NOT found STREQUAL wanted)
+  message(FATAL_ERROR "${MERRITT_CAPNP} is \"${found}\", not \"${wanted}\"; set MERRITT_CAPNP and MERRITT_CAPNPC_CXX to that "
+    "version's (package capnproto of Debian 12)")
+endif()
+unset(found)
+unset(wanted)
 
 # Compiles schemas into the library TARGET (made when it does not exist); users include "<name>.capnp.h".
 function(merritt_capnp_schema target)
