@@ -70,7 +70,7 @@ py::object next(PyRequest& request, int64_t timeout_ms) {
   }
 }
 
-py::dict stats(PyRequest& request) {
+py::dict request_stats(PyRequest& request) {
   const RequestStats stats = without_gil([&] { return request.get().stats(); });
   py::dict out;
   out["finish"] = name(static_cast<Finish>(stats.finish_reason));
@@ -98,7 +98,7 @@ void bind_request(py::module_& module) {
            py::arg("session"), py::arg("options"))
       .def("next", &next, py::arg("timeout_ms") = -1)
       .def("cancel", [](PyRequest& request) { without_gil([&] { return request.get().cancel(); }); })
-      .def("stats", &stats)
+      .def("stats", &request_stats)
       .def("close", &PyRequest::close);
   module.attr("EVENT_TEXT") = MERRITT_EVENT_TEXT;
   module.attr("EVENT_CHOICE_END") = MERRITT_EVENT_CHOICE_END;

@@ -36,7 +36,7 @@ TenantOptions tenant_options(const py::dict& limits) {
   return options;
 }
 
-PyTenant create(PyEngine& engine, const std::string& name, const py::dict& limits) {
+PyTenant create_tenant(PyEngine& engine, const std::string& name, const py::dict& limits) {
   const TenantOptions options = tenant_options(limits);
   return PyTenant(without_gil([&] { return engine.get().tenant(name, options); }));
 }
@@ -111,7 +111,7 @@ py::dict usage(PyTenant& tenant) {
 
 void bind_tenant(py::module_& module) {
   py::class_<PyTenant>(module, "Tenant", py::module_local())
-      .def(py::init(&create), py::arg("engine"), py::arg("name"), py::arg("limits"))
+      .def(py::init(&create_tenant), py::arg("engine"), py::arg("name"), py::arg("limits"))
       .def("usage", &usage)
       .def("limits", &limits_of)
       .def("set_limits", &set_limits, py::arg("limits"))

@@ -8,7 +8,7 @@
 #                                   A test's own code is not looked through for undefined behaviour, as what it tests
 #                                   is: that takes as long as all else there
 
-# Sources eight to a unit, for reading the headers takes longer than compiling most of them. Those with options of their
+# C++ sources eight to a unit, for reading the headers takes longer than compiling most of them. Those with options of their
 # own (an ISA) or marked SKIP_UNITY_BUILD_INCLUSION stay alone. CMake's own units say where the checkout lies, so that no
 # other checkout finds them in a compiler cache; these include by the path from the project's root.
 function(merritt_units out name sources)
@@ -17,7 +17,7 @@ function(merritt_units out name sources)
   foreach(source IN LISTS sources)
     get_source_file_property(options "${source}" COMPILE_OPTIONS)
     get_source_file_property(alone "${source}" SKIP_UNITY_BUILD_INCLUSION)
-    if(options OR alone)
+    if(options OR alone OR source MATCHES "\\.c$")
       list(APPEND units "${source}")
     else()
       list(APPEND together "${source}")
@@ -29,6 +29,7 @@ function(merritt_units out name sources)
     list(REMOVE_ITEM together ${unit})
     set(text "")
     foreach(source IN LISTS unit)
+      cmake_path(ABSOLUTE_PATH source)
       file(RELATIVE_PATH path "${PROJECT_SOURCE_DIR}" "${source}")
       string(APPEND text "#include \"${path}\"\n")
     endforeach()
@@ -139,6 +140,7 @@ function(merritt_test folder)
   endif()
   string(REGEX REPLACE "^sdk/" "" short "${folder}")
   string(REPLACE "/" "_" target "test_${short}")
+  merritt_units(sources "${target}" "${sources}")
   add_executable(${target} ${sources})
   target_link_libraries(${target} PRIVATE merritt_flags ${ARG_LINK} merritt_test_places merritt::gtest)
   # What is tested is optimised in full; of the tests themselves -O3 only makes a build slower. At -O1 GCC takes a

@@ -10,7 +10,7 @@
 namespace merritt::test {
 namespace {
 
-struct Inside {
+struct EngineInside {
   merritt_engine engine = nullptr;
   merritt_session session = nullptr;
   std::atomic<int> calls{0}, refused{0};
@@ -30,13 +30,13 @@ struct Inside {
 
 TEST(Callback, OfALoadMayNotDestroyTheEngine) {
   MERRITT_SKIP_WITHOUT(stories_path());
-  Inside inside;
+  EngineInside inside;
   const merritt_engine engine = make_engine();
   ASSERT_TRUE(load_backend(engine, "reference"));
   inside.engine = engine;
   merritt_model_options options{};
   options.progress = [](void* user, float) -> int32_t {
-    static_cast<Inside*>(user)->call();
+    static_cast<EngineInside*>(user)->call();
     return 0;
   };
   options.progress_user = &inside;
@@ -48,9 +48,9 @@ TEST(Callback, OfALoadMayNotDestroyTheEngine) {
 
 TEST(Callback, OfTheStepThreadMayDestroyNothing) {
   MERRITT_SKIP_WITHOUT(stories_path());
-  Inside inside;
+  EngineInside inside;
   merritt_engine_options options{};
-  options.log = [](void* user, uint32_t, const char*, size_t) { static_cast<Inside*>(user)->call(); };
+  options.log = [](void* user, uint32_t, const char*, size_t) { static_cast<EngineInside*>(user)->call(); };
   options.log_user = &inside;
   const merritt_engine engine = make_engine(options, true);
   ASSERT_TRUE(load_backend(engine, "faulty_run_fails_step"));

@@ -13,7 +13,7 @@
 namespace merritt::test {
 namespace {
 
-class Stories : public testing::TestWithParam<const char*> {
+class Stories : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     MERRITT_SKIP_WITHOUT(stories_path());
@@ -279,7 +279,7 @@ TEST_P(Stories, DestroyingTheModelReturnsEveryByte) {
   EXPECT_EQ(left.kv_bytes, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Stories, testing::Values("reference", "fardevice", "onednn"),
+INSTANTIATE_TEST_SUITE_P(Backends, Stories, ::testing::Values("reference", "fardevice", "onednn"),
                          [](const auto& param) { return std::string(param.param); });
 
 }  // namespace

@@ -18,7 +18,7 @@
 namespace merritt::testing {
 namespace {
 
-const nlohmann::json& goldens() {
+const nlohmann::json& arch_goldens() {
   static const nlohmann::json all =
       nlohmann::json::parse(std::ifstream(merritt::test::source_dir() + "/tests/golden/archs.json"));
   return all;
@@ -73,7 +73,7 @@ class Archs : public EachPlugin {
   // A rig for each golden model.
   template <class Check>
   void each_model(Check&& check) const {
-    for (const nlohmann::json& golden : goldens()) {
+    for (const nlohmann::json& golden : arch_goldens()) {
       SCOPED_TRACE(golden["name"].get<std::string>());
       const auto file = open(model_of(golden["model"]));
       ASSERT_NE(file, nullptr);
@@ -132,7 +132,7 @@ TEST_P(Archs, RowsAskedForAloneAreTheSame) {
 
 // The same model with Q8_0 matrices is close, which it would not be with a mistaken block order.
 TEST_P(Archs, QuantisedModelStaysClose) {
-  const nlohmann::json& golden = goldens()[0];
+  const nlohmann::json& golden = arch_goldens()[0];
   TinyGguf m = model_of(golden["model"]);
   m.matrix_type = 8;
   const auto file = open(m);

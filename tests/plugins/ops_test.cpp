@@ -13,7 +13,7 @@
 namespace merritt::testing {
 namespace {
 
-const nlohmann::json& goldens() {
+const nlohmann::json& op_goldens() {
   static const nlohmann::json all =
       nlohmann::json::parse(std::ifstream(merritt::test::source_dir() + "/tests/golden/ops.json"));
   return all;
@@ -65,12 +65,12 @@ struct OpCase {
   std::string plugin;
   size_t index;
 };
-void PrintTo(const OpCase& c, std::ostream* os) { *os << c.plugin << " " << goldens()[c.index]["name"]; }
+void PrintTo(const OpCase& c, std::ostream* os) { *os << c.plugin << " " << op_goldens()[c.index]["name"]; }
 
 std::vector<OpCase> op_cases() {
   std::vector<OpCase> all;
   for (const PluginLibrary& p : plugins()) {
-    for (size_t i = 0; i < goldens().size(); ++i) all.push_back({p.name, i});
+    for (size_t i = 0; i < op_goldens().size(); ++i) all.push_back({p.name, i});
   }
   return all;
 }
@@ -84,7 +84,7 @@ bool is_declined(const PluginLibrary& plugin, const std::string& name) {
 class Ops : public ::testing::TestWithParam<OpCase> {};
 
 TEST_P(Ops, AgreeWithNumPy) {
-  const auto& c = goldens()[GetParam().index];
+  const auto& c = op_goldens()[GetParam().index];
   const PluginLibrary& plugin = plugin_named(GetParam().plugin);
   const GraphBuilder graph = graph_of(c);
   for (const Executor executor : {Executor::kOneThread, Executor::kLate, Executor::kTwoThreads, Executor::kNoGang}) {
@@ -116,7 +116,7 @@ TEST_P(Ops, AgreeWithNumPy) {
 }
 
 std::string case_name(const ::testing::TestParamInfo<OpCase>& c) {
-  return c.param.plugin + "_" + goldens()[c.param.index]["name"].get<std::string>();
+  return c.param.plugin + "_" + op_goldens()[c.param.index]["name"].get<std::string>();
 }
 INSTANTIATE_TEST_SUITE_P(EveryPlugin, Ops, ::testing::ValuesIn(op_cases()), case_name);
 

@@ -39,7 +39,7 @@ Logits run_alone(ModelHost& model, const Tokens& tokens, uint32_t chunk) {
   return logits;
 }
 
-struct Setup {
+struct Schedules {
   const char* plugin;
   const char* model;  // "stories", "gemma" (tiny, seeded), "gemma270m"
   uint32_t part = 0;  // of its schedules: one long case would keep one core busy while the others wait for it
@@ -53,7 +53,7 @@ constexpr uint32_t kSchedules = 30;  // ten times slower there, and after other 
 constexpr uint32_t kSchedules = 100;
 #endif
 
-std::ostream& operator<<(std::ostream& out, const Setup& setup) {
+std::ostream& operator<<(std::ostream& out, const Schedules& setup) {
   return out << setup.plugin << "_" << setup.model << "_" << setup.part;
 }
 
@@ -87,7 +87,7 @@ Streams make_streams(ModelHost& model, bool large) {
 }
 
 // Made once for each model: the exact plugins share it.
-const Streams& streams_of(const Setup& setup, ModelHost& model) {
+const Streams& streams_of(const Schedules& setup, ModelHost& model) {
   static std::map<std::string, Streams> made;
   const bool exact = std::string_view(setup.plugin) != "onednn";
   const std::string key = (exact ? "exact_" : "onednn_") + std::string(setup.model);
@@ -114,7 +114,7 @@ Shape shape_of(uint32_t schedule, std::mt19937& random) {
   return {chunk, 1 + static_cast<uint32_t>(random() % 8), random() % 2 == 0, false, random() % 8 == 0};
 }
 
-class BatchInvariance : public ::testing::TestWithParam<Setup> {
+class BatchInvariance : public ::testing::TestWithParam<Schedules> {
  protected:
   bool large() const { return std::string_view(GetParam().model) == "gemma270m"; }
   std::shared_ptr<const model::weights::Source> source() {
@@ -245,11 +245,11 @@ TEST_P(BatchInvariance, LogitsAreTheSameBitsInEverySchedule) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Plugins, BatchInvariance,
-                         ::testing::Values(Setup{"reference", "stories"}, Setup{"reference", "gemma"},
-                                           Setup{"fardevice", "stories"}, Setup{"fardevice", "gemma"},
-                                           Setup{"onednn", "stories", 0}, Setup{"onednn", "stories", 1},
-                                           Setup{"onednn", "stories", 2}, Setup{"onednn", "gemma270m", 0},
-                                           Setup{"onednn", "gemma270m", 1}, Setup{"onednn", "gemma270m", 2}),
+                         ::testing::Values(Schedules{"reference", "stories"}, Schedules{"reference", "gemma"},
+                                           Schedules{"fardevice", "stories"}, Schedules{"fardevice", "gemma"},
+                                           Schedules{"onednn", "stories", 0}, Schedules{"onednn", "stories", 1},
+                                           Schedules{"onednn", "stories", 2}, Schedules{"onednn", "gemma270m", 0},
+                                           Schedules{"onednn", "gemma270m", 1}, Schedules{"onednn", "gemma270m", 2}),
                          [](const auto& param) { return ::testing::PrintToString(param.param); });
 
 }  // namespace

@@ -9,18 +9,18 @@
 namespace merritt::test {
 namespace {
 
-struct Case {
+struct LoadFault {
   const char* fault;
   Code code;
   const char* text;
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.fault; }
+std::ostream& operator<<(std::ostream& out, const LoadFault& c) { return out << c.fault; }
 
-class FaultyLoad : public ::testing::TestWithParam<Case> {};
+class FaultyLoad : public ::testing::TestWithParam<LoadFault> {};
 
 TEST_P(FaultyLoad, IsATypedErrorAndTheEngineGoesOn) {
-  const Case& c = GetParam();
+  const LoadFault& c = GetParam();
   SmallEngine engine;
   const std::string id = std::string("faulty_") + c.fault;
   ASSERT_NE(engine.load_backend(id), nullptr);
@@ -41,20 +41,21 @@ TEST_P(FaultyLoad, IsATypedErrorAndTheEngineGoesOn) {
   EXPECT_EQ(engine.bytes, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Faults, FaultyLoad,
-                         ::testing::Values(Case{"compile_refuses_op", Code::kUnsupported, "gate"},
-                                           Case{"compile_throws", Code::kBackend, "threw"},
-                                           Case{"compile_null_model", Code::kBackend, "made a model without giving it"},
-                                           Case{"compile_garbage", Code::kBackend, "garbage"},
-                                           Case{"kv_spec_nonsense", Code::kBackend, "200 KV groups"},
-                                           Case{"kv_spec_late_nonsense", Code::kBackend, "200 KV groups"},
-                                           Case{"pool_null", Code::kBackend, "made a KV pool without giving it"},
-                                           Case{"program_null", Code::kBackend, "made a program without giving it"},
-                                           Case{"staging_null", Code::kBackend, "no array token"},
-                                           Case{"staging_pages_null", Code::kBackend, "no array pages"},
-                                           Case{"output_width_lie", Code::kBackend, "wide"},
-                                           Case{"status_nonsense", Code::kBackend, "lost"}),
-                         ::testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(
+    Faults, FaultyLoad,
+    ::testing::Values(LoadFault{"compile_refuses_op", Code::kUnsupported, "gate"},
+                      LoadFault{"compile_throws", Code::kBackend, "threw"},
+                      LoadFault{"compile_null_model", Code::kBackend, "made a model without giving it"},
+                      LoadFault{"compile_garbage", Code::kBackend, "garbage"},
+                      LoadFault{"kv_spec_nonsense", Code::kBackend, "200 KV groups"},
+                      LoadFault{"kv_spec_late_nonsense", Code::kBackend, "200 KV groups"},
+                      LoadFault{"pool_null", Code::kBackend, "made a KV pool without giving it"},
+                      LoadFault{"program_null", Code::kBackend, "made a program without giving it"},
+                      LoadFault{"staging_null", Code::kBackend, "no array token"},
+                      LoadFault{"staging_pages_null", Code::kBackend, "no array pages"},
+                      LoadFault{"output_width_lie", Code::kBackend, "wide"},
+                      LoadFault{"status_nonsense", Code::kBackend, "lost"}),
+    ::testing::PrintToStringParamName());
 
 TEST(FaultyDevice, WithoutASlotIsRefused) {
   SmallEngine engine;

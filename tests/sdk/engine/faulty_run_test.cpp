@@ -16,19 +16,19 @@ namespace {
 // For steps that hang: a small model's step ends far sooner on any machine.
 constexpr uint64_t kShortLimitNs = 400'000'000;
 
-struct Case {
+struct RunFault {
   const char* fault;
   Code code;
   bool all_fail;  // else only the first tenant's request
   bool hangs = false;
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.fault; }
+std::ostream& operator<<(std::ostream& out, const RunFault& c) { return out << c.fault; }
 
-class FaultyRun : public ::testing::TestWithParam<Case> {};
+class FaultyRun : public ::testing::TestWithParam<RunFault> {};
 
 TEST_P(FaultyRun, FailsTheRequestsItMustAndNoMore) {
-  const Case& c = GetParam();
+  const RunFault& c = GetParam();
   const std::string id = std::string("faulty_") + c.fault;
   engine::EngineOptions options;
   if (c.hangs) options.step_limit_ns = kShortLimitNs;
@@ -61,15 +61,17 @@ TEST_P(FaultyRun, FailsTheRequestsItMustAndNoMore) {
   EXPECT_EQ(engine.bytes, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Faults, FaultyRun,
-    ::testing::Values(Case{"run_throws", Code::kBackend, true}, Case{"run_nonsense_code", Code::kBackend, true},
-                      Case{"run_fails_step", Code::kBackend, true}, Case{"run_fails_program", Code::kBackend, true},
-                      Case{"run_fails_sequence", Code::kBackend, false},
-                      Case{"run_nonsense_status", Code::kBackend, false}, Case{"run_nan_rows", Code::kBackend, false},
-                      Case{"run_hangs_until_cancel", Code::kBackend, true, true},
-                      Case{"wait_never_done", Code::kBackend, true, true}),
-    ::testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(Faults, FaultyRun,
+                         ::testing::Values(RunFault{"run_throws", Code::kBackend, true},
+                                           RunFault{"run_nonsense_code", Code::kBackend, true},
+                                           RunFault{"run_fails_step", Code::kBackend, true},
+                                           RunFault{"run_fails_program", Code::kBackend, true},
+                                           RunFault{"run_fails_sequence", Code::kBackend, false},
+                                           RunFault{"run_nonsense_status", Code::kBackend, false},
+                                           RunFault{"run_nan_rows", Code::kBackend, false},
+                                           RunFault{"run_hangs_until_cancel", Code::kBackend, true, true},
+                                           RunFault{"wait_never_done", Code::kBackend, true, true}),
+                         ::testing::PrintToStringParamName());
 
 // Pages whose rows are not numbers are not there for the prompts that begin alike, nor are those they began with.
 TEST(FaultyPrefix, IsNotBegunWithAgain) {

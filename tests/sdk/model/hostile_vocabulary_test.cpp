@@ -34,7 +34,7 @@ struct VocabularyFile {
   }
 };
 
-Status open(const GgufWriter& writer) {
+Status read_vocabulary(const GgufWriter& writer) {
   MERRITT_TRY(const auto gguf, weights::Gguf::parse(weights::memory_source(writer.finish())));
   MERRITT_TRY(tokens::Vocabulary vocabulary, load_vocabulary(gguf));
   MERRITT_TRY(const auto tokenizer, tokens::Tokenizer::create(std::move(vocabulary)));
@@ -44,21 +44,21 @@ Status open(const GgufWriter& writer) {
 }
 
 void expect_corrupt(const GgufWriter& writer, std::string_view text) {
-  const Status status = open(writer);
+  const Status status = read_vocabulary(writer);
   EXPECT_EQ(status.code(), Code::kCorrupt) << status.message();
   EXPECT_NE(status.message().find(text), std::string_view::npos) << status.message();
 }
 
 // Class 8: `<0x-1>` read as a number is the index -1 of a table of 256.
 TEST(BugClasses, ByteTokensAreTwoHexDigits) {
-  ASSERT_TRUE(open(VocabularyFile().writer()).ok());
+  ASSERT_TRUE(read_vocabulary(VocabularyFile().writer()).ok());
   for (const char* text : {"<0x-1>", "<0xZZ>", "<0x+1>", "<0x 1>", "<0x1>", "<0x100>", "<0xFFFFFFFF>", "<0x>", "<0x",
                            "0x41", "<0X41>", "<0x41>>", "A", ""}) {
     VocabularyFile file;
     file.pieces[3] = text;
     expect_corrupt(file.writer(), "byte token 3 is not of the form <0x00>");
     file.types[3] = 1;  // as a piece like any other it is harmless
-    EXPECT_TRUE(open(file.writer()).ok()) << text;
+    EXPECT_TRUE(read_vocabulary(file.writer()).ok()) << text;
   }
 }
 
@@ -76,7 +76,7 @@ TEST(BugClasses, ScoresAreNumbersOnePerPiece) {
   expect_corrupt(with(GgufWriter::kF32, std::vector<float>(5)), "6 pieces, 5 scores");
   expect_corrupt(with(GgufWriter::kF32, std::vector<float>(7)), "6 pieces, 7 scores");
   expect_corrupt(with(GgufWriter::kF32, std::vector<float>()), "6 pieces, 0 scores");
-  EXPECT_TRUE(open(with(GgufWriter::kF64, std::vector<double>(6))).ok());
+  EXPECT_TRUE(read_vocabulary(with(GgufWriter::kF64, std::vector<double>(6))).ok());
   VocabularyFile file;
   file.scores.clear();
   GgufWriter text = file.writer(), scalar = file.writer();
@@ -92,7 +92,7 @@ TEST(BugClasses, ScoresThatAreNoNumbers) {
   expect_corrupt(file.writer(), "the score of piece 4 is NaN");
   file.scores[4] = std::numeric_limits<float>::infinity();  // has an order: harmless
   file.scores[5] = -std::numeric_limits<float>::infinity();
-  EXPECT_TRUE(open(file.writer()).ok());
+  EXPECT_TRUE(read_vocabulary(file.writer()).ok());
 }
 
 TEST(BugClasses, TokenTypes) {
@@ -133,7 +133,7 @@ TEST(BugClasses, IdsOfSpecialTokens) {
     for (const uint32_t id : {5u, UINT32_MAX}) {  // the last piece, and the way files write "none"
       GgufWriter w = VocabularyFile().writer();
       w.u32(name, id);
-      EXPECT_TRUE(open(w).ok()) << name;
+      EXPECT_TRUE(read_vocabulary(w).ok()) << name;
     }
   }
 }
@@ -146,13 +146,13 @@ TEST(BugClasses, PiecesAreAnArrayOfText) {
   scalar.string("tokenizer.ggml.model", "llama").string("tokenizer.ggml.tokens", "abc");
   expect_corrupt(scalar, "tokens is of type string");
   missing.string("tokenizer.ggml.model", "llama");
-  EXPECT_EQ(open(missing).code(), Code::kNotFound);
+  EXPECT_EQ(read_vocabulary(missing).code(), Code::kNotFound);
   VocabularyFile none;
   none.pieces.clear(), none.scores.clear(), none.types.clear();
   expect_corrupt(none.writer(), "the vocabulary is empty");
   VocabularyFile other;
   other.model = "plamo2";  // an index taken from the text of a piece: a kind of tokenizer that is not built
-  EXPECT_EQ(open(other.writer()).code(), Code::kUnsupported);
+  EXPECT_EQ(read_vocabulary(other.writer()).code(), Code::kUnsupported);
 }
 
 TEST(BugClasses, SpecialTokensAreShort) {
@@ -160,7 +160,7 @@ TEST(BugClasses, SpecialTokensAreShort) {
   file.pieces[1] = std::string(100000, 'x');
   expect_corrupt(file.writer(), "special token 1 has 100000 bytes");
   file.types[1] = 1;
-  EXPECT_TRUE(open(file.writer()).ok());
+  EXPECT_TRUE(read_vocabulary(file.writer()).ok());
 }
 
 // A vocabulary of another size than the embedding: ids without a piece, or pieces without a row.

@@ -5,16 +5,15 @@
 #include <limits>
 
 #include "sampling/sampler.hpp"
+#include "tests/sdk/sampling/no_number.hpp"
 
 namespace merritt::sampling {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr uint32_t kVocabulary = 32;
+constexpr uint32_t kPieces = 32;
 
 void expect_refused(const SamplingParams& params, std::string_view text) {
-  const auto sampler = Sampler::create(params, kVocabulary, {}, 0);
+  const auto sampler = Sampler::create(params, kPieces, {}, 0);
   ASSERT_FALSE(sampler.ok()) << text;
   EXPECT_EQ(sampler.status().code(), Code::kInvalidArgument);
   EXPECT_NE(sampler.status().message().find(text), std::string_view::npos) << sampler.status().message();
@@ -58,7 +57,7 @@ TEST(SamplingParams, ValuesAreShownAsGiven) {
 }
 
 TEST(SamplingParams, BiasNamesTokensOfTheModel) {
-  for (const int32_t token : {-1, static_cast<int32_t>(kVocabulary), INT32_MAX, INT32_MIN}) {
+  for (const int32_t token : {-1, static_cast<int32_t>(kPieces), INT32_MAX, INT32_MIN}) {
     SamplingParams p;
     p.logit_bias = {{0, 1.0f}, {token, 1.0f}};
     expect_refused(p, "logit_bias names token " + std::to_string(token));
@@ -73,9 +72,9 @@ TEST(SamplingParams, BiasNamesTokensOfTheModel) {
 TEST(SamplingParams, MinTokensWithinMaxTokens) {
   SamplingParams p;
   p.min_tokens = 11;
-  EXPECT_TRUE(p.validate(kVocabulary).ok());
-  EXPECT_TRUE(p.validate(kVocabulary, 11).ok());
-  const Status status = p.validate(kVocabulary, 10);
+  EXPECT_TRUE(p.validate(kPieces).ok());
+  EXPECT_TRUE(p.validate(kPieces, 11).ok());
+  const Status status = p.validate(kPieces, 10);
   EXPECT_EQ(status.code(), Code::kInvalidArgument);
   EXPECT_EQ(status.message(), "min_tokens is 11; it must not be above max_tokens, 10");
 }

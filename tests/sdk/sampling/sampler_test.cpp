@@ -9,14 +9,13 @@
 #include <random>
 #include <set>
 
+#include "tests/sdk/sampling/no_number.hpp"
 #include "tests/support/count_allocations.hpp"
 
 namespace merritt::sampling {
 namespace {
 
 constexpr float kMax = std::numeric_limits<float>::max();
-constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr uint32_t kVocabulary = 32;
 
 std::unique_ptr<Sampler> make(const SamplingParams& params, std::span<const int32_t> ends = {}, uint32_t choice = 0) {

@@ -9,12 +9,6 @@
 namespace merritt::scheduler {
 namespace {
 
-constexpr Limits kSmall{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 8};
-
-std::vector<kv::GroupShape> pages(uint32_t n) {
-  return {{.window = 0, .page_tokens = 16, .n_pages = n, .page_bytes = 16}};
-}
-
 // A session that has run n_pages pages of tokens and rests.
 kv::SequenceId rested(Driver& d, tenant::Tenant* tenant, uint32_t n_pages) {
   const uint64_t r = d.submit(tenant, n_pages * 16 - 1, 2);  // the second token is never run

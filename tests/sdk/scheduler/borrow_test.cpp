@@ -7,12 +7,6 @@
 namespace merritt::scheduler {
 namespace {
 
-constexpr Limits kSmall{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 8};
-
-std::vector<kv::GroupShape> pages(uint32_t n) {
-  return {{.window = 0, .page_tokens = 16, .n_pages = n, .page_bytes = 16}};
-}
-
 TEST(Borrow, BeginsWithThePromptAndGrowsByPages) {
   Driver d(kSmall, pages(64));
   tenant::Tenant* a = d.add_tenant();

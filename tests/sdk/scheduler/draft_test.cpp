@@ -5,10 +5,10 @@
 namespace merritt::scheduler {
 namespace {
 
-constexpr Limits kSmall{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 16, .draft_rows_max = 12};
+constexpr Limits kDrafting{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 16, .draft_rows_max = 12};
 
 TEST(Drafts, RunBesideTheirTokenAndEndTheRequestSooner) {
-  Driver d(kSmall);
+  Driver d(kDrafting);
   d.draft = [] { return 3u; };
   const uint64_t r = d.submit(d.add_tenant(), 20, 10);
   d.drain(20);
@@ -19,7 +19,7 @@ TEST(Drafts, RunBesideTheirTokenAndEndTheRequestSooner) {
 }
 
 TEST(Drafts, ThatAreRefusedCostTheirRowsOnly) {
-  Driver d(kSmall);
+  Driver d(kDrafting);
   d.draft = [] { return 3u; };
   d.accept = [](uint32_t) { return 0u; };
   d.submit(d.add_tenant(), 20, 4);
@@ -28,7 +28,7 @@ TEST(Drafts, ThatAreRefusedCostTheirRowsOnly) {
 }
 
 TEST(Drafts, AreSharedOutRowByRow) {
-  Driver d(kSmall);
+  Driver d(kDrafting);
   tenant::Tenant *a = d.add_tenant(), *b = d.add_tenant();
   uint32_t wish = 9;
   d.draft = [&] { return wish; };
@@ -47,7 +47,7 @@ TEST(Drafts, AreSharedOutRowByRow) {
 
 // A step full of decoding sequences, of prompts or of rows has no drafts; nobody gets less than without them.
 TEST(Drafts, ComeLast) {
-  Driver d(kSmall), plain(kSmall);
+  Driver d(kDrafting), plain(kDrafting);
   d.draft = [] { return 8u; };
   for (Driver* each : {&d, &plain}) {
     tenant::Tenant *a = each->add_tenant(), *b = each->add_tenant();
@@ -60,7 +60,7 @@ TEST(Drafts, ComeLast) {
   EXPECT_EQ(plain.trace, "2: +2 1.0d1 2.0p63\n3: 1.0d1 2.0p63\n4: 1.0d1 2.0p24\n");
   EXPECT_EQ(d.trace, "2: +2 1.0d1 2.0p63\n3: 1.0d1 2.0p63\n4: 1.0d9 2.0p24\n");
 
-  Limits limits = kSmall;
+  Limits limits = kDrafting;
   limits.draft_rows_max = 4;
   Driver wide(limits);
   wide.draft = [] { return 8u; };
@@ -82,7 +82,7 @@ TEST(Drafts, ComeLast) {
 }
 
 TEST(Drafts, StayWithinTheChunkThatPagesAreReservedFor) {
-  Limits limits = kSmall;
+  Limits limits = kDrafting;
   limits.prefill_chunk = 3;
   Driver d(limits, {{.window = 8, .page_tokens = 2, .n_pages = 8, .page_bytes = 1}});
   d.draft = [] { return 9u; };
@@ -94,7 +94,7 @@ TEST(Drafts, StayWithinTheChunkThatPagesAreReservedFor) {
 }
 
 TEST(Drafts, OfAFailedStepAreRunAgain) {
-  Driver d(kSmall);
+  Driver d(kDrafting);
   d.draft = [] { return 3u; };
   d.submit(d.add_tenant(), 4, 50);
   d.step();
@@ -126,7 +126,7 @@ TEST(Drafts, AreChargedWhenTheyAreRight) {
   const std::vector<kv::GroupShape> shapes{{.window = 0, .page_tokens = 16, .n_pages = 64, .page_bytes = 1}};
   const auto cache = std::move(kv::Cache::make(shapes, verbs)).value();
   uint64_t charged = 0;
-  Limits limits = kSmall;
+  Limits limits = kDrafting;
   limits.costs = {.prompt_token = 1, .generated_token = 1, .compute_price = 1, .pages = false};
   Scheduler scheduler(limits, *cache, std::make_shared<Counting>(&charged));
   const auto tenant = std::move(tenant::Tenant::create(TenantId{1}, "t", {})).value();

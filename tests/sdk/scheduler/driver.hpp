@@ -16,6 +16,12 @@
 
 namespace merritt::scheduler {
 
+constexpr Limits kSmall{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 8};
+
+inline std::vector<kv::GroupShape> pages(uint32_t n) {
+  return {{.window = 0, .page_tokens = 16, .n_pages = n, .page_bytes = 16}};
+}
+
 class NoBytes final : public kv::PageVerbs {
  public:
   Status copy(uint32_t, uint32_t, uint32_t, uint32_t) override { return {}; }

@@ -6,12 +6,6 @@ namespace merritt::scheduler {
 namespace {
 
 constexpr Limits kOne{.step_tokens_max = 64, .sequences_max = 1, .rows_max = 1};
-constexpr Limits kSmall{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 8};
-
-std::vector<kv::GroupShape> pages(uint32_t n) {
-  return {{.window = 0, .page_tokens = 16, .n_pages = n, .page_bytes = 16}};
-}
-
 uint64_t submit(Driver& d, tenant::Tenant* tenant, int32_t priority, uint32_t prompt, uint32_t output) {
   const uint64_t r =
       d.submit({.tenant = tenant, .prompt_tokens = prompt, .max_new_tokens = output, .priority = priority});

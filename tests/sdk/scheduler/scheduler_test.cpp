@@ -6,10 +6,11 @@
 namespace merritt::scheduler {
 namespace {
 
-constexpr Limits kSmall{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 8, .prefill_chunk = 0, .queue_max = 32};
+constexpr Limits kQueueing{
+    .step_tokens_max = 64, .sequences_max = 8, .rows_max = 8, .prefill_chunk = 0, .queue_max = 32};
 
 TEST(Scheduler, RunsAPromptInChunksThenDecodes) {
-  Driver d(kSmall);
+  Driver d(kQueueing);
   const uint64_t r = d.submit(d.add_tenant(), 150, 3);
   d.drain(100);
   EXPECT_EQ(d.trace, "1: +1 1.0p64\n2: 1.0p64\n3: 1.0p22\n4: 1.0d1\n5: 1.0d1\n");
@@ -19,7 +20,7 @@ TEST(Scheduler, RunsAPromptInChunksThenDecodes) {
 }
 
 TEST(Scheduler, DecodesComeFirstAndPromptsTakeTheRest) {
-  Driver d(kSmall);
+  Driver d(kQueueing);
   tenant::Tenant* a = d.add_tenant();
   d.submit(a, 4, 50);
   d.step();
@@ -37,7 +38,7 @@ TEST(Scheduler, DecodesComeFirstAndPromptsTakeTheRest) {
 // Whoever's turn it is: a third of the step is the victim's.
 TEST(Scheduler, LongPromptsKeepNoOtherTenantWaiting) {
   for (int steps = 1; steps <= 4; ++steps) {
-    Driver d(kSmall);
+    Driver d(kQueueing);
     tenant::Tenant *victim = d.add_tenant(), *hog = d.add_tenant(), *pig = d.add_tenant();
     for (int i = 0; i < 3; ++i) {
       d.submit(hog, 5000, 2);
@@ -51,7 +52,7 @@ TEST(Scheduler, LongPromptsKeepNoOtherTenantWaiting) {
 }
 
 TEST(Scheduler, TenantsTakeTurnsAndATenantsRequestsKeepTheirOrder) {
-  Limits limits = kSmall;
+  Limits limits = kQueueing;
   limits.sequences_max = 1;
   Driver d(limits);
   tenant::Tenant *a = d.add_tenant(), *b = d.add_tenant();
@@ -63,7 +64,7 @@ TEST(Scheduler, TenantsTakeTurnsAndATenantsRequestsKeepTheirOrder) {
 }
 
 TEST(Scheduler, QueueIsBounded) {
-  Limits limits = kSmall;
+  Limits limits = kQueueing;
   limits.queue_max = 2;
   Driver d(limits);
   tenant::Tenant* a = d.add_tenant();
@@ -83,7 +84,7 @@ TEST(Scheduler, QueueIsBounded) {
 }
 
 TEST(Scheduler, RefusesWhatCanNeverRun) {
-  Driver d(kSmall, {{.window = 0, .page_tokens = 16, .n_pages = 4, .page_bytes = 16}});
+  Driver d(kQueueing, {{.window = 0, .page_tokens = 16, .n_pages = 4, .page_bytes = 16}});
   tenant::Tenant* a = d.add_tenant();
   EXPECT_EQ(d.submit(a, 60, 5), 0u);
   EXPECT_EQ(d.refusal.code(), Code::kInvalidArgument);
@@ -100,12 +101,12 @@ TEST(Scheduler, RefusesWhatCanNeverRun) {
 }
 
 TEST(Scheduler, CancelsAndDeadlinesEndWithinOnePlan) {
-  Driver d(kSmall);
+  Driver d(kQueueing);
   d.keep_sequences = true;
   tenant::Tenant* a = d.add_tenant();
   const uint64_t running = d.submit(a, 4, 100), late = d.submit(a, 4, 100, 1, 3'000'000);
   d.step();
-  Limits one = kSmall;
+  Limits one = kQueueing;
   one.sequences_max = 1;
   d.scheduler.cancel(running);
   d.scheduler.cancel(12345);  // nobody
@@ -136,7 +137,7 @@ TEST(Scheduler, CancelsAndDeadlinesEndWithinOnePlan) {
 }
 
 TEST(Scheduler, SamplesForkAfterThePrompt) {
-  Driver d(kSmall);
+  Driver d(kQueueing);
   const uint64_t r = d.submit(d.add_tenant(), 20, 5, 3);
   d.drain(100);
   EXPECT_TRUE(d.finished.contains(r));
@@ -146,7 +147,7 @@ TEST(Scheduler, SamplesForkAfterThePrompt) {
 }
 
 TEST(Scheduler, AFailedStepIsPlannedAgain) {
-  Driver d(kSmall);
+  Driver d(kQueueing);
   d.submit(d.add_tenant(), 100, 2);
   d.step();
   d.step(true);
@@ -155,7 +156,7 @@ TEST(Scheduler, AFailedStepIsPlannedAgain) {
 }
 
 TEST(Scheduler, EvaluationsWantEveryRowAndLeaveOthersTheirs) {
-  Driver d(kSmall);
+  Driver d(kQueueing);
   tenant::Tenant *a = d.add_tenant(), *b = d.add_tenant(), *c = d.add_tenant();
   Submission s{.tenant = a, .prompt_tokens = 30, .max_new_tokens = 0, .prompt_rows = Rows::kAll};
   const uint64_t eval = d.submit(s);
@@ -168,7 +169,7 @@ TEST(Scheduler, EvaluationsWantEveryRowAndLeaveOthersTheirs) {
   EXPECT_LT(d.finished.at(eval), 12u);
   EXPECT_LT(d.finished.at(other), 12u);
 
-  Driver e(kSmall);
+  Driver e(kQueueing);
   e.submit({.tenant = e.add_tenant(),
             .prompt_tokens = 3,
             .max_new_tokens = 0,
@@ -182,7 +183,7 @@ TEST(Scheduler, EvaluationsWantEveryRowAndLeaveOthersTheirs) {
 }
 
 TEST(Scheduler, TenantsOwnSequenceLimitHoldsAndBlocksNobodyElse) {
-  Driver d(kSmall);
+  Driver d(kQueueing);
   tenant::Tenant *a = d.add_tenant({.sequences_max = 2}), *b = d.add_tenant();
   for (int i = 0; i < 5; ++i) d.submit(a, 4, 10);
   const uint64_t rb = d.submit(b, 4, 2);
@@ -194,7 +195,7 @@ TEST(Scheduler, TenantsOwnSequenceLimitHoldsAndBlocksNobodyElse) {
 
 // What idle sessions hold beyond that gives way (at_rest_test.cpp).
 TEST(Scheduler, RefusesWhenIdleSessionsHoldThePoolWithinAFloor) {
-  Driver d(kSmall, {{.window = 0, .page_tokens = 16, .n_pages = 4, .page_bytes = 16}});
+  Driver d(kQueueing, {{.window = 0, .page_tokens = 16, .n_pages = 4, .page_bytes = 16}});
   d.keep_sequences = true;
   tenant::Tenant *a = d.add_tenant(), *b = d.add_tenant();
   a->kv_account()->floor_bytes = 48;
@@ -211,7 +212,7 @@ TEST(Scheduler, RefusesWhenIdleSessionsHoldThePoolWithinAFloor) {
 
 // A ceiling is for all models: what sessions of another one hold does not give way to a request of this one.
 TEST(Scheduler, RefusesWhenSessionsOfAnotherModelHoldTheCeiling) {
-  Driver e(kSmall), other(kSmall);
+  Driver e(kQueueing), other(kQueueing);
   tenant::Tenant *poor = e.add_tenant({.kv_bytes_max = 48}), *rich = e.add_tenant();
   const kv::SequenceId there = other.cache->create(poor->kv_account());
   ASSERT_TRUE(other.cache->prepare_append(there, 30).ok() && other.cache->commit(there, 30, {}).ok());
@@ -223,7 +224,7 @@ TEST(Scheduler, RefusesWhenSessionsOfAnotherModelHoldTheCeiling) {
 
 // A request for most of the pool beside an endless stream of small ones of other tenants.
 TEST(Scheduler, SmallRequestsDoNotStarveALargeOne) {
-  Driver d(kSmall, {{.window = 0, .page_tokens = 16, .n_pages = 16, .page_bytes = 16}});
+  Driver d(kQueueing, {{.window = 0, .page_tokens = 16, .n_pages = 16, .page_bytes = 16}});
   tenant::Tenant *large = d.add_tenant(), *small = d.add_tenant(), *other = d.add_tenant();
   uint64_t r = 0;
   uint32_t n = 0;
@@ -236,7 +237,7 @@ TEST(Scheduler, SmallRequestsDoNotStarveALargeOne) {
 }
 
 TEST(Scheduler, ARequestKeepsItsTenantAlive) {
-  Driver d(kSmall);
+  Driver d(kQueueing);
   d.submit(d.add_tenant(), 4, 10);
   d.step();
   const std::weak_ptr<tenant::Tenant> tenant = d.tenants[0];

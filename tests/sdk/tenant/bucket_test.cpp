@@ -5,12 +5,11 @@
 
 #include <random>
 
+#include "tests/sdk/tenant/fake_clock.hpp"
 #include "tests/sdk/tenant/ideal_bucket.hpp"
 
 namespace merritt::tenant {
 namespace {
-
-constexpr uint64_t kSecond = 1'000'000'000, kMinute = 60 * kSecond;
 
 TEST(Bucket, WithoutALimitEverythingIsThere) {
   Bucket bucket(kSecond);

@@ -3,13 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "tenant/tenant.hpp"
+#include "tests/sdk/tenant/fake_clock.hpp"
 
 namespace merritt::tenant {
 namespace {
 
-constexpr uint64_t kSecond = 1'000'000'000;
-
-std::shared_ptr<Tenant> make(const TenantLimits& limits) {
+std::shared_ptr<Tenant> limited(const TenantLimits& limits) {
   return std::move(Tenant::create(TenantId{1}, "a", limits, kSecond)).value();
 }
 Demand demand(uint32_t prompt_tokens, uint32_t output_tokens) {
@@ -38,7 +37,7 @@ TEST(Limits, ContradictionsAreRefusedWithBothNumbers) {
 }
 
 TEST(Limits, RequestsPerSecondSayWhenToComeBack) {
-  const auto tenant = make({.requests_per_second = 4, .requests_burst = 2});
+  const auto tenant = limited({.requests_per_second = 4, .requests_burst = 2});
   EXPECT_TRUE(tenant->admit({}, {}, kSecond).ok());
   EXPECT_TRUE(tenant->admit({}, {}, kSecond).ok());
   const Status refused = tenant->admit({}, {}, kSecond).status();
@@ -50,7 +49,7 @@ TEST(Limits, RequestsPerSecondSayWhenToComeBack) {
 }
 
 TEST(Limits, TokensAreTakenBeforeTheWorkAndSettledAfter) {
-  const auto tenant = make({.tokens_per_minute = 600, .tokens_burst = 100});
+  const auto tenant = limited({.tokens_per_minute = 600, .tokens_burst = 100});
   auto grant = tenant->admit(demand(10, 80), {}, kSecond);
   ASSERT_TRUE(grant.ok());
   const Status refused = tenant->admit(demand(10, 10), {}, kSecond).status();
@@ -68,7 +67,7 @@ TEST(Limits, TokensAreTakenBeforeTheWorkAndSettledAfter) {
 }
 
 TEST(Limits, APromptIsChargedWhenItsTokensAreKnown) {
-  const auto tenant = make({.tokens_per_minute = 100});
+  const auto tenant = limited({.tokens_per_minute = 100});
   auto grant = tenant->admit(demand(0, 50), {}, kSecond);
   ASSERT_TRUE(grant.ok());
   EXPECT_EQ(grant->tokens, 51u);
@@ -84,7 +83,7 @@ TEST(Limits, APromptIsChargedWhenItsTokensAreKnown) {
 }
 
 TEST(Limits, OutputAndContext) {
-  const auto tenant = make({.context_max = 100, .output_max = 20});
+  const auto tenant = limited({.context_max = 100, .output_max = 20});
   expect_refused(tenant->admit(demand(1, 21), {}, kSecond).status(), Code::kQuotaExceeded,
                  {"max_tokens is 21", "output_max is 20"});
   expect_refused(tenant->admit(demand(100, 1), {}, kSecond).status(), Code::kQuotaExceeded,
@@ -98,7 +97,7 @@ TEST(Limits, OutputAndContext) {
 }
 
 TEST(Limits, AModelThatIsNotOnTheListIsDenied) {
-  const auto tenant = make({.models = {{.id = 4, .handle = 0}}});
+  const auto tenant = limited({.models = {{.id = 4, .handle = 0}}});
   EXPECT_TRUE(tenant->check_model(4).ok());
   expect_refused(tenant->check_model(5), Code::kPermissionDenied, {"models"});
   Demand other;
@@ -108,7 +107,7 @@ TEST(Limits, AModelThatIsNotOnTheListIsDenied) {
 }
 
 TEST(Limits, LowerOnesRefuseNewWorkAndEndNone) {
-  const auto tenant = make({.sequences_max = 4, .queue_max = 4});
+  const auto tenant = limited({.sequences_max = 4, .queue_max = 4});
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(tenant->admit({.sequences = 3}, {}).ok());
   ASSERT_TRUE(tenant->start(3));
   ASSERT_TRUE(tenant->set_limits({.sequences_max = 2, .queue_max = 1, .kv_bytes_max = 5}, kSecond).ok());
@@ -124,7 +123,7 @@ TEST(Limits, LowerOnesRefuseNewWorkAndEndNone) {
 }
 
 TEST(Limits, WeightAndKvAreForTheSchedulerToRead) {
-  const auto tenant = make({.kv_bytes_max = 100, .weight = 7, .kv_bytes_floor = 50, .kv_bytes_burst = 20});
+  const auto tenant = limited({.kv_bytes_max = 100, .weight = 7, .kv_bytes_floor = 50, .kv_bytes_burst = 20});
   EXPECT_EQ(tenant->weight(), 7u);
   EXPECT_EQ(tenant->kv_account()->floor_bytes, 50u);
   EXPECT_EQ(tenant->kv_account()->burst_bytes, 20u);

@@ -8,31 +8,30 @@
 
 #include "base/limits.hpp"
 #include "tenant/tenant.hpp"
+#include "tests/sdk/tenant/fake_clock.hpp"
 
 namespace merritt::tenant {
 namespace {
 
-constexpr uint64_t kSecond = 1'000'000'000;
-
-std::shared_ptr<Tenant> make(const TenantLimits& limits) {
+std::shared_ptr<Tenant> clinic(const TenantLimits& limits) {
   return std::move(Tenant::create(TenantId{7}, "clinic-a", limits, 0)).value();
 }
 
 uint64_t refused(const Tenant& tenant, Refusal cause) { return tenant.usage().counts[index_of(cause)]; }
 
 TEST(ModelCharge, NobodyLoadsWithoutAllowance) {
-  const auto tenant = make({});
+  const auto tenant = clinic({});
   const Status status = tenant->admit_load(0).status();
   EXPECT_EQ(status.code(), Code::kPermissionDenied);
   EXPECT_NE(status.message().find("model_bytes_max is 0"), std::string_view::npos);
   EXPECT_EQ(refused(*tenant, Refusal::kModel), 1u);
-  const auto allowed = make({.model_bytes_max = 1});
+  const auto allowed = clinic({.model_bytes_max = 1});
   allowed->close();
   EXPECT_EQ(allowed->admit_load(0).status().code(), Code::kNotFound);
 }
 
 TEST(ModelCharge, OneLoadAtATime) {
-  const auto tenant = make({.model_bytes_max = 100});
+  const auto tenant = clinic({.model_bytes_max = 100});
   {
     Result<ModelCharge> first = tenant->admit_load(0);
     ASSERT_TRUE(first.ok());
@@ -47,7 +46,7 @@ TEST(ModelCharge, OneLoadAtATime) {
 }
 
 TEST(ModelCharge, ALoadIsOneOfTheRequestsPerSecond) {
-  const auto tenant = make({.requests_per_second = 2, .requests_burst = 1, .model_bytes_max = 100});
+  const auto tenant = clinic({.requests_per_second = 2, .requests_burst = 1, .model_bytes_max = 100});
   EXPECT_TRUE(tenant->admit_load(0).ok());
   const Status status = tenant->admit_load(0).status();
   EXPECT_EQ(status.code(), Code::kQuotaExceeded);
@@ -58,7 +57,7 @@ TEST(ModelCharge, ALoadIsOneOfTheRequestsPerSecond) {
 }
 
 TEST(ModelCharge, BytesAreHeldUntilTheModelIsGone) {
-  const auto tenant = make({.model_bytes_max = 100});
+  const auto tenant = clinic({.model_bytes_max = 100});
   std::optional<ModelCharge> first = std::move(tenant->admit_load(0)).value();
   EXPECT_TRUE(first->hold(70).ok());
   EXPECT_TRUE(first->hold(60).ok()) << "in place of the 70";
@@ -84,7 +83,7 @@ TEST(ModelCharge, BytesAreHeldUntilTheModelIsGone) {
 }
 
 TEST(ModelCharge, ATenantHasSoManyModelsAndNoMore) {
-  const auto tenant = make({.model_bytes_max = 100});
+  const auto tenant = clinic({.model_bytes_max = 100});
   std::vector<ModelCharge> held;
   while (held.size() < limits::kTenantModelsMax) {
     held.push_back(std::move(tenant->admit_load(0)).value());
@@ -99,7 +98,7 @@ TEST(ModelCharge, ATenantHasSoManyModelsAndNoMore) {
 }
 
 TEST(ModelCharge, OfADestroyedTenantHoldsNothingMore) {
-  const auto tenant = make({.model_bytes_max = 100});
+  const auto tenant = clinic({.model_bytes_max = 100});
   ModelCharge charge = std::move(tenant->admit_load(0)).value();
   const Status file = charge.hold(101, ModelCharge::Known::kFile);
   EXPECT_NE(file.message().find("file has 101 bytes"), std::string_view::npos) << file.message();
@@ -108,7 +107,7 @@ TEST(ModelCharge, OfADestroyedTenantHoldsNothingMore) {
 }
 
 TEST(ModelCharge, ALowerLimitRefusesTheNextModelOnly) {
-  const auto tenant = make({.model_bytes_max = 100});
+  const auto tenant = clinic({.model_bytes_max = 100});
   ModelCharge first = std::move(tenant->admit_load(0)).value();
   EXPECT_TRUE(first.hold(80).ok());
   ASSERT_TRUE(tenant->set_limits({.model_bytes_max = 50}, 0).ok());

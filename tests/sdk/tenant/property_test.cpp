@@ -3,7 +3,6 @@
 // the limits mean. Hard limits are overshot by 0, and the ledger differs from the model's count by 0.
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <random>
 
 #include "tests/sdk/tenant/quota_model.hpp"
@@ -13,9 +12,6 @@ namespace {
 
 using namespace test;  // NOLINT: this file only
 constexpr uint32_t kModel = 3;
-
-std::atomic<uint64_t> fake_now{0};
-uint64_t fake_clock() { return fake_now.load(); }
 
 class World {
  public:

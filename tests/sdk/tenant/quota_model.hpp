@@ -8,11 +8,10 @@
 #include <vector>
 
 #include "tenant/registry.hpp"
+#include "tests/sdk/tenant/fake_clock.hpp"
 #include "tests/sdk/tenant/ideal_bucket.hpp"
 
 namespace merritt::tenant::test {
-
-inline constexpr uint64_t kSecond = 1'000'000'000, kMinute = 60 * kSecond;
 
 // A request as the model knows it.
 struct Job {

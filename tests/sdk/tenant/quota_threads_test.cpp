@@ -8,14 +8,10 @@
 #include <vector>
 
 #include "tenant/tenant.hpp"
+#include "tests/sdk/tenant/fake_clock.hpp"
 
 namespace merritt::tenant {
 namespace {
-
-constexpr uint64_t kSecond = 1'000'000'000, kMinute = 60 * kSecond;
-
-std::atomic<uint64_t> fake_now{0};
-uint64_t fake_clock() { return fake_now.load(); }
 
 // What several threads at once get of the same limits, while another changes them.
 TEST(Quotas, HoldWhenManyThreadsAsk) {

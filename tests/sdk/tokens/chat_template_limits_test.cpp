@@ -7,7 +7,7 @@
 namespace merritt::tokens {
 namespace {
 
-Result<std::string> render(const std::string& source, const RenderBudget& budget = {}) {
+Result<std::string> rendered(const std::string& source, const RenderBudget& budget = {}) {
   MERRITT_TRY(const auto compiled, ChatTemplate::compile(source));
   ChatInput input;
   input.messages = {{"user", "Hi"}, {"assistant", "Hello"}};
@@ -23,7 +23,7 @@ std::string repeat(const std::string& text, size_t times) {
 }
 
 std::string refusal(const std::string& source) {
-  const auto got = render(source);
+  const auto got = rendered(source);
   return got.ok() ? "renders: " + got.value() : std::string(got.status().message());
 }
 
@@ -34,7 +34,7 @@ void expect_refused(const std::string& source, const std::string& part) {
 
 // A small budget: that the work is paid for shows in the refusal, not in the time the test takes.
 void expect_over_budget(const std::string& source) {
-  const auto got = render(source, {.steps = 100'000, .bytes = 1 << 20});
+  const auto got = rendered(source, {.steps = 100'000, .bytes = 1 << 20});
   ASSERT_FALSE(got.ok()) << got.value().substr(0, 100) << "\n  of " << source.substr(0, 200);
   const std::string message(got.status().message());
   EXPECT_TRUE(message.find("rendering takes more than") != std::string::npos ||
@@ -69,11 +69,11 @@ TEST(ChatTemplateLimits, DeepTreesAreRefusedAtCompile) {
 }
 
 TEST(ChatTemplateLimits, LongChainsOfOperatorsAreNotDeep) {
-  EXPECT_EQ(render("{{ 0" + repeat(" + 1", 20'000) + " }}").value(), "20000");
-  EXPECT_EQ(render("{{ ''" + repeat(" ~ 'a'", 10'000) + " }}").value().size(), 10'000u);
-  EXPECT_EQ(render("{{ false" + repeat(" or false", 10'000) + " }}").value(), "False");
-  EXPECT_EQ(render("{{ 0" + repeat(" <= 0", 10'000) + " }}").value(), "True");
-  EXPECT_EQ(render("{% if false %}" + repeat("{% elif false %}", 10'000) + "{% else %}x{% endif %}").value(), "x");
+  EXPECT_EQ(rendered("{{ 0" + repeat(" + 1", 20'000) + " }}").value(), "20000");
+  EXPECT_EQ(rendered("{{ ''" + repeat(" ~ 'a'", 10'000) + " }}").value().size(), 10'000u);
+  EXPECT_EQ(rendered("{{ false" + repeat(" or false", 10'000) + " }}").value(), "False");
+  EXPECT_EQ(rendered("{{ 0" + repeat(" <= 0", 10'000) + " }}").value(), "True");
+  EXPECT_EQ(rendered("{% if false %}" + repeat("{% elif false %}", 10'000) + "{% else %}x{% endif %}").value(), "x");
 }
 
 TEST(ChatTemplateLimits, ValuesNestOnlySoDeep) {

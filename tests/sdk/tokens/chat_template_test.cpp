@@ -3,27 +3,19 @@
 // refuses must be refused here as well, at compile or while rendering.
 #include "tokens/chat_template.hpp"
 #include "tests/support/places.hpp"
+#include "tests/support/read_file.hpp"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 namespace merritt::tokens {
 namespace {
 
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
 const nlohmann::json& goldens() {
-  static const nlohmann::json all =
-      nlohmann::json::parse(read_file(merritt::test::source_dir() + "/tests/golden/chat_templates.json"));
+  static const nlohmann::json all = nlohmann::json::parse(
+      merritt::test::read_file(merritt::test::source_dir() + "/tests/golden/chat_templates.json"));
   return all;
 }
 
@@ -80,7 +72,7 @@ TEST(ChatTemplate, RendersTheTemplatesOfModelFamilies) {
     const auto file = golden["file"].get<std::string>(), conversation = golden["conversation"].get<std::string>();
     const bool prompt = golden["prompt"].get<bool>();
     SCOPED_TRACE(file + " (" + conversation + (prompt ? ", prompt)" : ")"));
-    const auto got = render(read_file(folder + file), input_of(conversation, prompt));
+    const auto got = render(merritt::test::read_file(folder + file), input_of(conversation, prompt));
     const auto& expected = golden["expected"];
     if (expected.is_null()) {
       EXPECT_FALSE(got.ok()) << "jinja2 refuses this; here it gives " << got.value();

@@ -4,25 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "model/vocabulary.hpp"
 #include "model/weights/gguf.hpp"
 #include "model/weights/source.hpp"
 #include "tests/support/places.hpp"
+#include "tests/support/read_file.hpp"
 #include "tokens/detokenizer.hpp"
 #include "tokens/tokenizer.hpp"
 
 namespace merritt::tokens {
 namespace {
-
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path) {
   auto source = model::weights::open_file_source(path);
@@ -43,7 +36,7 @@ TEST(LlamaVectors, IdsAreExactOnAllOfThem) {
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
   const auto tokenizer = open_tokenizer(path);
   ASSERT_NE(tokenizer, nullptr);
-  const std::string inputs = read_file(path + ".inp"), outputs = read_file(path + ".out");
+  const std::string inputs = merritt::test::read_file(path + ".inp"), outputs = merritt::test::read_file(path + ".out");
   const std::string separator = "\n__ggml_vocab_test__\n";
   std::istringstream lines(outputs);
   size_t at = 0, cases = 0;
