@@ -57,7 +57,7 @@ void gemv_codes_amx(const Packed& w, uint64_t g0, uint64_t g1, const uint8_t* ac
     const uint32_t rest = m % kBand < kLeast ? m % kBand : 0, rows = m - rest;
     if (rows != 0) gemm_codes<T>(w, g0, g1, act, act_bytes, rows, m, out, bias);
     if (rest != 0) {
-      kernels_vnni_ahead()->gemv_codes(w, g0, g1, act + rows * act_bytes, act_bytes, rest, out + rows, bias);
+      kernels_vnni_four_ahead()->gemv_codes(w, g0, g1, act + rows * act_bytes, act_bytes, rest, out + rows, bias);
     }
   });
 }

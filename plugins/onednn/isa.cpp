@@ -34,6 +34,18 @@ bool is_intel() noexcept {
   return r.b == signature_INTEL_ebx && r.d == signature_INTEL_edx && r.c == signature_INTEL_ecx;
 }
 
+bool is_zen5_or_later() noexcept {
+  const Registers maker = cpuid(0, 0), one = cpuid(1, 0);
+  const uint32_t family = (one.a >> 8 & 0xf) + (one.a >> 20 & 0xff);  // the second part counts where the first is 15
+  constexpr uint32_t kZen5 = 0x1a;
+  return maker.b == signature_AMD_ebx && maker.d == signature_AMD_edx && maker.c == signature_AMD_ecx &&
+         (one.a >> 8 & 0xf) == 0xf && family >= kZen5;
+}
+
+const Kernels* kernels_vnni_here() noexcept {
+  return is_intel() ? kernels_vnni_four_ahead() : is_zen5_or_later() ? kernels_vnni_ahead() : kernels_vnni();
+}
+
 dnnl_cpu_isa_t library_isa(uint32_t level) noexcept {
   switch (level) {
     case MRT_ISA_AVX2: return dnnl_cpu_isa_avx2;
@@ -54,6 +66,15 @@ uint32_t cpu_level() noexcept {
   if (!has(seven.c, bit(1) | bit(11)) || !has(seven_one.a, bit(5))) return MRT_ISA_AVX512;    // vbmi, vnni; bf16
   if ((saved & 0x60000) != 0x60000 || !has(seven.d, bit(22) | bit(24))) return MRT_ISA_VNNI;  // amx-bf16, amx-tile
   return MRT_ISA_AMX;
+}
+
+const Kernels* kernels_of(uint32_t level) noexcept {
+  switch (level) {
+    case MRT_ISA_AVX2: return kernels_avx2();
+    case MRT_ISA_AVX512: return kernels_avx512();
+    case MRT_ISA_VNNI: return kernels_vnni_here();
+    default: return kernels_amx();
+  }
 }
 
 int32_t choose_isa(const plugin::Host& host, IsaChoice* out, mrt_error* err) {
@@ -77,10 +98,7 @@ int32_t choose_isa(const plugin::Host& host, IsaChoice* out, mrt_error* err) {
   out->library_bf16 = out->library && level >= MRT_ISA_VNNI && (effective & kBf16) == kBf16;
   if (!out->library) host.log(1, "onednn: the library runs uncapped in this process; own matrix kernels are used");
   out->level = level;
-  out->kernels = level >= MRT_ISA_AMX      ? kernels_amx()
-                 : level == MRT_ISA_VNNI   ? (is_intel() ? kernels_vnni_ahead() : kernels_vnni())
-                 : level == MRT_ISA_AVX512 ? kernels_avx512()
-                                           : kernels_avx2();
+  out->kernels = kernels_of(level);
   return MRT_OK;
 }
 

@@ -122,7 +122,8 @@ struct Kernels {
 const Kernels* kernels_avx2() noexcept;
 const Kernels* kernels_avx512() noexcept;
 const Kernels* kernels_vnni() noexcept;
-const Kernels* kernels_vnni_ahead() noexcept;  // for Intel's CPUs
+const Kernels* kernels_vnni_ahead() noexcept;       // for AMD's CPUs from Zen 5 on
+const Kernels* kernels_vnni_four_ahead() noexcept;  // for Intel's
 const Kernels* kernels_amx() noexcept;
 
 /// Kernels::gemv_codes with tiles where there are rows enough; the same bits.

@@ -128,7 +128,7 @@ void multiply_tiles(const TileProduct& p) noexcept {
 // Everything that is no product of PROMPT rows is as on VNNI. Only Intel has AMX so far.
 const Kernels* kernels_amx() noexcept {
   static const Kernels kTable = [] {
-    Kernels k = *kernels_vnni_ahead();
+    Kernels k = *kernels_vnni_four_ahead();
     k.multiply_tiles = multiply_tiles;
     k.gemv_codes = gemv_codes_amx;
     k.dot_name = "amx";

@@ -51,12 +51,9 @@ Weights make_weights(uint32_t type, uint64_t rows, uint64_t cols) {
 }
 
 const Kernels& best_kernels() {
-  switch (cpu_level()) {
-    case MRT_ISA_AVX2: return *kernels_avx2();
-    case MRT_ISA_AVX512: return *kernels_avx512();
-    case MRT_ISA_VNNI: return __builtin_cpu_is("intel") != 0 ? *kernels_vnni_ahead() : *kernels_vnni();
-    default: return os::request_amx() ? *kernels_amx() : *kernels_vnni();
-  }
+  uint32_t level = cpu_level();
+  if (level == MRT_ISA_AMX && !os::request_amx()) level = MRT_ISA_VNNI;
+  return *kernels_of(level);
 }
 // Asked once: under a hypervisor a question to the CPU takes tens of microseconds.
 const Kernels& kernels() {
