@@ -161,18 +161,20 @@ MERRITT_INLINE void ask_stream(const Packed& w, const uint8_t* block, int i) {
   for (uint64_t at = from; at < from + step; at += 64) Simd::prefetch(block + MERRITT_STREAM_AHEAD + at);
 }
 
-// S groups of weight rows times M rows of a band.
+// S groups of weight rows times M rows of a band. The eight steps of a block, one after another without a branch, are
+// more code than a core keeps decoded, and the compiler moves their loads together until it has no registers left. So
+// they are a loop, but where no one asks for memory ahead: there those loads are what keeps memory busy.
 template <class T, int M, int S>
 void gemv_groups(const Packed& w, uint64_t g, typename Sums<T, M>::Rows rows, bool ahead, float* const* out,
                  const float* bias) {
+  constexpr bool kUnrolled = S > 1 || (M <= 2 && MERRITT_STREAM_AHEAD == 0);
   const uint8_t* p = w.group(g);
   Sums<T, M> sums[S];
   for (int s = 0; s < S; ++s) sums[s].clear();
   for (uint32_t b = 0; b < w.blocks; ++b, p += w.block_bytes) {
     typename T::Head head[S];
     for (int s = 0; s < S; ++s) head[s] = T::head(p + static_cast<uint64_t>(s) * w.group_bytes);
-#pragma GCC unroll 8
-    for (int i = 0; i < T::kGroups; ++i) {
+    const auto inputs = [&](int i) __attribute__((always_inline)) {
       const auto step = [&](int s) __attribute__((always_inline)) {
         const uint8_t* block = p + static_cast<uint64_t>(s) * w.group_bytes;
         if constexpr (M <= 2 && MERRITT_STREAM_AHEAD != 0) {
@@ -199,6 +201,13 @@ void gemv_groups(const Packed& w, uint64_t g, typename Sums<T, M>::Rows rows, bo
         for (int s = 0; s < S; ++s) step(s);
       }
       rows.advance(i);
+    };
+    if constexpr (kUnrolled) {
+#pragma GCC unroll 8
+      for (int i = 0; i < T::kGroups; ++i) inputs(i);
+    } else {
+#pragma GCC unroll 1
+      for (int i = 0; i < T::kGroups; ++i) inputs(i);
     }
     for (int s = 0; s < S; ++s) sums[s].end_block(head[s], rows);
     if constexpr (T::kHalves) rows.next_block();

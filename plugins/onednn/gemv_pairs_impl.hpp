@@ -133,7 +133,7 @@ void pairs_group(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_b
   const uint8_t* p = w.group(g);
   for (uint32_t b = 0; b < w.blocks; ++b, p += w.block_bytes) {
     const typename T::Head head = T::head(p);
-#pragma GCC unroll 8
+#pragma GCC unroll 1
     for (int i = 0; i < T::kGroups; ++i) {
       ask_stream<T>(w, p, i);
       I c[8];

@@ -44,7 +44,7 @@ MERRITT_INLINE void open_blocks(const Packed& w, uint64_t g, uint32_t b0, uint32
         const uint8_t* block = p;
         for (uint32_t b = 0; b < n; ++b, block += w.block_bytes) {
           const typename T::Head head = T::head(block);
-#pragma GCC unroll 8
+#pragma GCC unroll 1
           for (int i = 0; i < T::kGroups; ++i) {
             const int base = (static_cast<int>(b) * T::kGroups + i) * 16;
             open_group<T>(
@@ -89,12 +89,34 @@ MERRITT_INLINE void open_blocks(const Packed& w, uint64_t g, uint32_t b0, uint32
       });
 }
 
+// All inputs of a group; open(b, n) opens n blocks from the b-th. Opening is more code than the CPU looks ahead in, so
+// each KiB asks for what is to be read 4 KiB later, which at the end of a group is the next one's.
+template <class Open>
+MERRITT_INLINE void open_asking(const Packed& w, uint64_t g, Open&& open) {
+  constexpr uint64_t kPart = 1024, kAhead = 4096;
+  const auto at_once = static_cast<uint32_t>(w.block_bytes < kPart ? kPart / w.block_bytes : 1);
+  for (uint32_t b = 0; b < w.blocks; b += at_once) {
+    const uint32_t n = w.blocks - b < at_once ? w.blocks - b : at_once;
+    const uint8_t* later = w.group(g) + b * w.block_bytes + kAhead;
+    for (uint64_t at = 0; at < n * w.block_bytes; at += 64) Simd::prefetch(later + at);
+    open(b, n);
+  }
+}
+
 inline void panel_f32(const Packed& w, uint64_t g0, uint32_t n, float* panel) {
-  for (uint32_t i = 0; i < n; ++i) open_f32(w, g0 + i, 0, w.blocks, panel + i * 16, static_cast<uint64_t>(n) * 16);
+  const uint64_t ld = static_cast<uint64_t>(n) * 16, block = w.padded / w.blocks * ld;
+  for (uint32_t i = 0; i < n; ++i) {
+    open_asking(w, g0 + i,
+                [&](uint32_t b, uint32_t blocks) { open_f32(w, g0 + i, b, blocks, panel + i * 16 + b * block, ld); });
+  }
 }
 
 inline void panel_bf16(const Packed& w, uint64_t g0, uint32_t n, uint16_t* panel) {
-  for (uint32_t i = 0; i < n; ++i) open_bf16(w, g0 + i, 0, w.blocks, panel + i * 32, static_cast<uint64_t>(n) * 32);
+  const uint64_t ld = static_cast<uint64_t>(n) * 32, block = w.padded / w.blocks / 2 * ld;
+  for (uint32_t i = 0; i < n; ++i) {
+    open_asking(w, g0 + i,
+                [&](uint32_t b, uint32_t blocks) { open_bf16(w, g0 + i, b, blocks, panel + i * 32 + b * block, ld); });
+  }
 }
 
 // Sixteen rows, some inputs at a time through an f32 buffer, four sums by input modulo four.
