@@ -2,7 +2,7 @@
 // The kernels of level MRT_ISA_VNNI with another GEMV. The prefetcher of the second cache of Intel's CPUs stops at the
 // end of a page of 4 KiB, so a stream that asks for itself a page ahead reads 1.2 to 1.5 times as fast; and a core has
 // more from memory in several streams than in one. On Zen 5 asking makes blocks of 256, in which parts are read by
-// turns, 1.3 to 1.6 times as fast, several streams make them slower, and so does asking from four rows on.
+// turns, 1.3 to 1.6 times as fast; there several streams are slower than one, and so is asking from four rows on.
 #include "merritt/backend.h"
 #include "onednn/simd_avx512.hpp"
 #define MERRITT_STREAM_AHEAD 4096

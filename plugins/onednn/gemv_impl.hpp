@@ -163,7 +163,8 @@ MERRITT_INLINE void ask_stream(const Packed& w, const uint8_t* block, int i) {
 
 // S groups of weight rows times M rows of a band. The eight steps of a block, one after another without a branch, are
 // more code than a core keeps decoded, and the compiler moves their loads together until it has no registers left. So
-// they are a loop, but where no one asks for memory ahead: there those loads are what keeps memory busy.
+// they are a loop, except for several streams, and for one or two rows that ask for nothing ahead: there those loads
+// are what keeps memory busy.
 template <class T, int M, int S>
 void gemv_groups(const Packed& w, uint64_t g, typename Sums<T, M>::Rows rows, bool ahead, float* const* out,
                  const float* bias) {
@@ -217,10 +218,10 @@ void gemv_groups(const Packed& w, uint64_t g, typename Sums<T, M>::Rows rows, bo
   }
 }
 
-// S groups of weight rows. Without MERRITT_STREAM_AHEAD one or two rows read as fast as memory gives, and the CPU's own
-// prefetcher keeps ahead of one plain stream. More rows compute for longer than that prefetcher looks ahead: the first
-// tile of a group asks for the next group. In tiles of one and two rows the very question would part the loads of a
-// block, at half the speed of Q6_K.
+// S groups of weight rows. Without MERRITT_STREAM_AHEAD one or two rows read as fast as memory gives on Zen 4, whose
+// own prefetcher keeps ahead of one plain stream. More rows compute for longer than that prefetcher looks ahead: the
+// first tile of a group asks for the next group. In tiles of one and two rows the very question would part the loads of
+// a block, at half the speed of Q6_K.
 template <class T, int S>
 inline void gemv_rows(const Packed& w, uint64_t g, const uint8_t* act, uint64_t act_bytes, uint32_t m,
                       float* const* out, const float* bias) {

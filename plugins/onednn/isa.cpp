@@ -36,10 +36,10 @@ bool is_intel() noexcept {
 
 bool is_zen5_or_later() noexcept {
   const Registers maker = cpuid(0, 0), one = cpuid(1, 0);
-  const uint32_t family = (one.a >> 8 & 0xf) + (one.a >> 20 & 0xff);  // the second part counts where the first is 15
+  const uint32_t base = one.a >> 8 & 0xf, extended = one.a >> 20 & 0xff;  // which counts where the base is 15
   constexpr uint32_t kZen5 = 0x1a;
-  return maker.b == signature_AMD_ebx && maker.d == signature_AMD_edx && maker.c == signature_AMD_ecx &&
-         (one.a >> 8 & 0xf) == 0xf && family >= kZen5;
+  return maker.b == signature_AMD_ebx && maker.d == signature_AMD_edx && maker.c == signature_AMD_ecx && base == 0xf &&
+         base + extended >= kZen5;
 }
 
 const Kernels* kernels_vnni_here() noexcept {
@@ -73,7 +73,8 @@ const Kernels* kernels_of(uint32_t level) noexcept {
     case MRT_ISA_AVX2: return kernels_avx2();
     case MRT_ISA_AVX512: return kernels_avx512();
     case MRT_ISA_VNNI: return kernels_vnni_here();
-    default: return kernels_amx();
+    case MRT_ISA_AMX: return kernels_amx();
+    default: return nullptr;
   }
 }
 

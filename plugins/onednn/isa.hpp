@@ -19,7 +19,7 @@ struct IsaChoice {
 /// MRT_ISA_*, MRT_ISA_ANY when below AVX2.
 uint32_t cpu_level() noexcept;
 
-/// Of a level from AVX2 to AMX, as this CPU's memory is best read.
+/// Of a level from AVX2 to AMX, as this CPU's memory is best read; null for any other.
 const Kernels* kernels_of(uint32_t level) noexcept;
 
 /// Chooses for a device; MRT_UNSUPPORTED when the CPU or the cap is below AVX2.

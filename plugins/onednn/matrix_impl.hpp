@@ -90,7 +90,8 @@ MERRITT_INLINE void open_blocks(const Packed& w, uint64_t g, uint32_t b0, uint32
 }
 
 // All inputs of a group; open(b, n) opens n blocks from the b-th. Opening is more code than the CPU looks ahead in, so
-// each KiB asks for what is to be read 4 KiB later, which at the end of a group is the next one's.
+// each KiB, or block where that is more, asks for what is to be read 4 KiB later. At the end of a group that is the
+// next one's, which a panel of one group asks for in vain.
 template <class Open>
 MERRITT_INLINE void open_asking(const Packed& w, uint64_t g, Open&& open) {
   constexpr uint64_t kPart = 1024, kAhead = 4096;
@@ -98,7 +99,7 @@ MERRITT_INLINE void open_asking(const Packed& w, uint64_t g, Open&& open) {
   for (uint32_t b = 0; b < w.blocks; b += at_once) {
     const uint32_t n = w.blocks - b < at_once ? w.blocks - b : at_once;
     const uint8_t* later = w.group(g) + b * w.block_bytes + kAhead;
-    for (uint64_t at = 0; at < n * w.block_bytes; at += 64) Simd::prefetch(later + at);
+    for (uint64_t at = 0; g < w.groups && at < n * w.block_bytes; at += 64) Simd::prefetch(later + at);
     open(b, n);
   }
 }

@@ -12,39 +12,39 @@ namespace {
 constexpr uint32_t kSignalPollMs = 50;
 
 template <typename T>
-void take(py::dict& from, const char* key, T& into) {
+void take_out(py::dict& from, const char* key, T& into) {
   if (from.contains(key)) into = py::cast<T>(from.attr("pop")(key));
 }
 
 // The keys are the fields of merritt_request_options; one that is left over is a caller's slip.
 RequestOptions request_options(py::dict from) {
   RequestOptions options;
-  take(from, "text", options.text);
-  take(from, "tokens", options.tokens);
+  take_out(from, "text", options.text);
+  take_out(from, "tokens", options.tokens);
   std::vector<std::pair<std::string, std::string>> messages;
-  take(from, "messages", messages);
+  take_out(from, "messages", messages);
   for (auto& [role, content] : messages) options.messages.push_back({std::move(role), std::move(content)});
-  take(from, "flags", options.flags);
-  take(from, "max_tokens", options.max_tokens);
-  take(from, "min_tokens", options.min_tokens);
-  take(from, "n", options.n);
-  take(from, "deadline_ms", options.deadline_ms);
-  take(from, "seed", options.seed);
-  take(from, "temperature", options.temperature);
-  take(from, "top_p", options.top_p);
-  take(from, "min_p", options.min_p);
-  take(from, "top_k", options.top_k);
-  take(from, "repetition_penalty", options.repetition_penalty);
-  take(from, "frequency_penalty", options.frequency_penalty);
-  take(from, "presence_penalty", options.presence_penalty);
-  take(from, "penalty_last_n", options.penalty_last_n);
+  take_out(from, "flags", options.flags);
+  take_out(from, "max_tokens", options.max_tokens);
+  take_out(from, "min_tokens", options.min_tokens);
+  take_out(from, "n", options.n);
+  take_out(from, "deadline_ms", options.deadline_ms);
+  take_out(from, "seed", options.seed);
+  take_out(from, "temperature", options.temperature);
+  take_out(from, "top_p", options.top_p);
+  take_out(from, "min_p", options.min_p);
+  take_out(from, "top_k", options.top_k);
+  take_out(from, "repetition_penalty", options.repetition_penalty);
+  take_out(from, "frequency_penalty", options.frequency_penalty);
+  take_out(from, "presence_penalty", options.presence_penalty);
+  take_out(from, "penalty_last_n", options.penalty_last_n);
   std::map<int32_t, float> bias;
-  take(from, "logit_bias", bias);
+  take_out(from, "logit_bias", bias);
   for (const auto& [token, value] : bias) options.logit_bias.push_back({token, value});
-  take(from, "stop", options.stop);
-  take(from, "stop_tokens", options.stop_tokens);
-  take(from, "speculate_max", options.speculate_max);
-  take(from, "priority", options.priority);
+  take_out(from, "stop", options.stop);
+  take_out(from, "stop_tokens", options.stop_tokens);
+  take_out(from, "speculate_max", options.speculate_max);
+  take_out(from, "priority", options.priority);
   if (!from.empty()) {
     throw py::type_error("unknown sampling option " + py::cast<std::string>(py::str(from.begin()->first)));
   }

@@ -3,14 +3,16 @@
 # merritt_plugin(NAME [LINK ...])   plugin libmerritt_<NAME>.so of plugins/<NAME>: one exported symbol, own ISA per file
 #   [FEATURES ...]                  CPU features without which it is not loaded, for its manifest
 #   [DIRECTORY ...] [OUTPUT ...]    other sources; other folder under lib/merritt than plugins (fixtures: test_plugins)
-# merritt_test(FOLDER [LINK ...])   executable test_<FOLDER> of tests/<FOLDER>/*_test.cpp
+# merritt_test(FOLDER [LINK ...])   executable test_<FOLDER> of tests/<FOLDER>/*_test.cpp; they share units, so no two of
+#                                   them may have the same name for different things
 #   [SOURCES ...] [LARGE]           other sources; much code that does little: under a sanitizer it is not optimised.
 #                                   A test's own code is not looked through for undefined behaviour, as what it tests
 #                                   is: that takes as long as all else there
 
-# C++ sources eight to a unit, for reading the headers takes longer than compiling most of them. Those with options of their
-# own (an ISA) or marked SKIP_UNITY_BUILD_INCLUSION stay alone. CMake's own units say where the checkout lies, so that no
-# other checkout finds them in a compiler cache; these include by the path from the project's root.
+# C++ sources eight to a unit, for reading the headers takes longer than compiling most of them. Those with options of
+# their own (an ISA) or marked SKIP_UNITY_BUILD_INCLUSION, in the folder that calls this, stay alone. CMake's own units
+# say where the checkout lies, so that no other checkout finds them in a compiler cache; these include by the path from
+# the project's root.
 function(merritt_units out name sources)
   set(units "")
   set(together "")

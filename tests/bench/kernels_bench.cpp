@@ -6,6 +6,7 @@
 #include <benchmark/benchmark.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -53,7 +54,12 @@ Weights make_weights(uint32_t type, uint64_t rows, uint64_t cols) {
 const Kernels& best_kernels() {
   uint32_t level = cpu_level();
   if (level == MRT_ISA_AMX && !os::request_amx()) level = MRT_ISA_VNNI;
-  return *kernels_of(level);
+  const Kernels* best = kernels_of(level);
+  if (best == nullptr) {
+    std::fprintf(stderr, "this plugin needs AVX2, FMA and F16C\n");
+    std::exit(1);
+  }
+  return *best;
 }
 // Asked once: under a hypervisor a question to the CPU takes tens of microseconds.
 const Kernels& kernels() {

@@ -18,7 +18,7 @@ ASAN_SUITES: dict[str, str] = {
                    ":*BatchInvariance*fardevice_stories*",
     # Of two cases that take the same paths through a kernel the shorter one is enough.
     "test_plugins": "*-*AgreesWithTheReferenceOverSeveralSegments*:*DraftsGiveTheBitsOfSingleSteps/fardevice",
-    "test_abi": "*-*gemma270m*", "test_sim": "*-Theorem.OneResourceStaysWithinTwiceTheBound",
+    "test_plugins_kernels": "*", "test_abi": "*-*gemma270m*", "test_sim": "*-Theorem.OneResourceStaysWithinTwiceTheBound",
     "test_base": "*", "test_tokens": "*", "test_sampling": "*", "test_model": "*", "test_model_pack": "*",
     "test_backend": "*", "test_kv": "*", "test_secret": "*", "test_tenant": "*", "test_scheduler": "*",
 }

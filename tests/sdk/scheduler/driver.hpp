@@ -16,7 +16,7 @@
 
 namespace merritt::scheduler {
 
-constexpr Limits kSmall{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 8};
+inline constexpr Limits kSmall{.step_tokens_max = 64, .sequences_max = 8, .rows_max = 8};
 
 inline std::vector<kv::GroupShape> pages(uint32_t n) {
   return {{.window = 0, .page_tokens = 16, .n_pages = n, .page_bytes = 16}};

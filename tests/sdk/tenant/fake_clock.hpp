@@ -6,7 +6,7 @@
 
 namespace merritt::tenant {
 
-constexpr uint64_t kSecond = 1'000'000'000, kMinute = 60 * kSecond;
+inline constexpr uint64_t kSecond = 1'000'000'000, kMinute = 60 * kSecond;
 
 inline std::atomic<uint64_t> fake_now{0};
 inline uint64_t fake_clock() { return fake_now.load(); }

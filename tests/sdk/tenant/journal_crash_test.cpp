@@ -14,7 +14,7 @@
 namespace merritt::tenant {
 namespace {
 
-using namespace test;  // NOLINT: this file only
+using namespace test;  // NOLINT: in tests only
 
 // What a process said in a pipe, in the order it happened.
 struct Said {

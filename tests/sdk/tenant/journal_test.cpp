@@ -18,7 +18,7 @@
 namespace merritt::tenant {
 namespace {
 
-using namespace test;  // NOLINT: this file only
+using namespace test;  // NOLINT: in tests only
 
 class JournalTest : public ::testing::Test {
  protected:

@@ -10,7 +10,7 @@
 namespace merritt::tenant {
 namespace {
 
-using namespace test;  // NOLINT: this file only
+using namespace test;  // NOLINT: in tests only
 constexpr uint32_t kModel = 3;
 
 class World {
