@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A matrix of any type, packed, whose blocks are drawn from those of tests/golden/quants.json: codes of every value
-// beside scales that are numbers.
+// A matrix of any type, packed, whose blocks are drawn from those of tests/golden/quants.json: random codes beside
+// scales that are numbers.
 #pragma once
 #include <gtest/gtest.h>
 
