@@ -73,7 +73,7 @@ TEST(KernelTables, OfALevelGiveTheSameBits) {
   ASSERT_FALSE(tables().empty());
   for (const uint32_t type : kTypes) {
     SCOPED_TRACE(type_info(type)->name);
-    // Two fours of groups, and a part of one; 768: of small blocks no whole number of those that are opened at once.
+    // Two fours of groups, and a part of one.
     const PackedWeights w(type, 8 * kLanes + 5, 768);
     for (const auto& level : tables()) {
       const std::vector<float> alone = product(*level[0], w.packed, 1);
